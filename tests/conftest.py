@@ -1,0 +1,30 @@
+"""Set before jax starts: eight virtual CPU devices, no caches, no home."""
+
+import os
+import tempfile
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = ' '.join(
+  [
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=8',
+  ]
+).strip()
+# Tests neither read what an earlier run compiled nor write into a home. Both
+# variables also reach the processes that tests start.
+os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'
+_cache = tempfile.TemporaryDirectory(prefix='consensus_jax_tests_')
+os.environ['XDG_CACHE_HOME'] = _cache.name
+# Adding a [members] to a [candidates, members] by accident is an error.
+os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
+
+import hypothesis  # noqa: E402
+
+hypothesis.settings.register_profile(
+  'ci',
+  deadline=None,
+  derandomize=True,
+  database=None,
+  max_examples=50,
+)
+hypothesis.settings.load_profile('ci')
