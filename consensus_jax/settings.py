@@ -1,0 +1,100 @@
+"""What a person can choose about a mediation, and how far it has come."""
+
+import dataclasses
+import math
+from typing import Literal, get_args
+
+from consensus_jax.deliberation import InputError
+
+Policy = Literal['zero_shot', 'few_shot']
+Utility = Literal['shift', 'sigmoid', 'softplus']
+Overflow = Literal['error', 'truncate']
+Stage = Literal['load', 'prefill', 'generate', 'score', 'aggregate']
+
+# Alphas that have a name of their own.
+WELFARES = {'utilitarian': 0.0, 'nash': 1.0, 'rawlsian': math.inf}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """How candidates are written and chosen.
+
+  Attributes:
+    policy: which prompt the model gets.
+    num_candidates: how many statements it writes.
+    max_tokens: the longest statement, in tokens.
+    temperature: of sampling; 0 takes the likeliest token each time.
+    top_p: smallest set of tokens with this probability; 1 keeps all.
+    top_k: that many likeliest tokens; None keeps all.
+    min_p: tokens at least this likely, relative to the likeliest; 0 keeps all.
+    alpha: aversion to inequality in [0, inf]: 0 is utilitarian, 1
+      Bernoulli-Nash, inf Rawlsian.
+    utility: the map from rewards to positive utilities.
+    overflow: what to do with opinions too long for the model: an error, or
+      cut the longest first and record it.
+    seed: the same seed gives the same candidates.
+
+  Raises:
+    InputError: naming the setting that is out of range.
+  """
+
+  policy: Policy = 'zero_shot'
+  num_candidates: int = 16
+  max_tokens: int = 128
+  temperature: float = 1.0
+  top_p: float = 0.95
+  top_k: int | None = None
+  min_p: float = 0.0
+  alpha: float = 0.0
+  utility: Utility = 'shift'
+  overflow: Overflow = 'error'
+  seed: int = 0
+
+  def __post_init__(self):
+    for name, known in (
+      ('policy', Policy),
+      ('utility', Utility),
+      ('overflow', Overflow),
+    ):
+      if getattr(self, name) not in get_args(known):
+        _refuse(self, name, f'one of {", ".join(get_args(known))}')
+    for name, low, high in (
+      ('num_candidates', 1, math.inf),
+      ('max_tokens', 1, math.inf),
+      ('top_k', 1, math.inf),
+      # jax.random.key keeps 32 bits: a larger seed would equal a smaller one.
+      ('seed', 0, 2**32 - 1),
+    ):
+      value = getattr(self, name)
+      if name == 'top_k' and value is None:
+        continue
+      whole = isinstance(value, int) and not isinstance(value, bool)
+      if not (whole and low <= value <= high):
+        limits = f'>= {low}' if high == math.inf else f'from {low} to {high}'
+        _refuse(self, name, f'a whole number {limits}')
+    for name, least, most, limits in (
+      ('temperature', 0.0, math.nextafter(math.inf, 0), 'finite and >= 0'),
+      ('top_p', math.nextafter(0, 1), 1.0, 'above 0 and at most 1'),
+      ('min_p', 0.0, 1.0, 'from 0 to 1'),
+      ('alpha', 0.0, math.inf, 'from 0 to inf'),
+    ):
+      value = getattr(self, name)
+      number = isinstance(value, int | float) and not isinstance(value, bool)
+      if not (number and least <= value <= most):
+        _refuse(self, name, f'a number {limits}')
+      object.__setattr__(self, name, float(value))
+
+
+def _refuse(settings: Settings, name: str, wanted: str) -> None:
+  value = getattr(settings, name)
+  raise InputError(f'must be {wanted}, got {value!r}', field=(name,))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+  """How far one stage of a mediation has come: `done` of `total` steps."""
+
+  stage: Stage
+  done: int
+  total: int
+  detail: str = ''
