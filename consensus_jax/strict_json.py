@@ -78,13 +78,21 @@ class InputError(ValueError):
 def parse(text: str) -> Any:
   """Parses one JSON document.
 
+  Args:
+    text: as bytes.decode(errors='surrogateescape') gives it, so that a byte
+      which is not UTF-8 is an error of the line that holds it.
+
   Raises:
     InputError: with the line, if `text` is not strict JSON.
   """
   try:
+    text.encode()
     return json.loads(
       text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
     )
+  except UnicodeEncodeError as error:
+    line = 1 + text.count('\n', 0, error.start)
+    raise InputError('not UTF-8', line=line) from None
   except json.JSONDecodeError as error:
     message = f'not JSON: {error.msg}, at column {error.colno}'
     raise InputError(message, line=error.lineno) from None
@@ -101,12 +109,13 @@ def dump(value: object) -> str:
   return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def line_of(text: str, field: Path) -> int:
-  """The line, from 1, where `field` stands in a valid JSON document.
+def line_of(text: str, field: Path, start: int = 0) -> int:
+  """The line, from 1, where `field` of the value at `start` stands.
 
   Where it is missing: the line of the innermost value that should hold it.
+  `text` is a valid JSON document.
   """
-  at = _after_space(text, 0)
+  at = _after_space(text, start)
   for step in field:
     for key, value in _members(text, at):
       if key == step:
@@ -115,6 +124,11 @@ def line_of(text: str, field: Path) -> int:
     else:
       break
   return 1 + text.count('\n', 0, at)
+
+
+def item_starts(text: str) -> list[int]:
+  """Where each item of a valid JSON document, an array, starts in it."""
+  return [at for _, at in _members(text, _after_space(text, 0))]
 
 
 def _members(text: str, at: int) -> Iterator[tuple[str | int, int]]:

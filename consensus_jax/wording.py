@@ -1,0 +1,151 @@
+"""How an outcome is put into words, the same on a terminal and on a page."""
+
+from typing import Any
+
+from consensus_jax.deliberation import Candidate, Outcome
+
+MINUS = '\N{MINUS SIGN}'
+INFINITY = '\N{INFINITY}'
+_NAMES = {
+  'utilitarian': 'utilitarian, the mean',
+  'nash': 'Bernoulli-Nash, the geometric mean',
+  'rawlsian': 'Rawlsian, the worst-off member',
+  'isoelastic': 'isoelastic',
+}
+_UTILITIES = {
+  'shift': 'the reward, clipped to [\N{MINUS SIGN}10, 10], plus 11',
+  'sigmoid': 'the logistic function of the reward',
+  'softplus': 'the softplus of the reward',
+}
+_FINISHED = {
+  'stop': 'ended by itself',
+  'length': 'cut at the limit',
+  'given': 'given',
+}
+
+
+def number(value: float | None, *, digits: int = 2, sign: bool = False) -> str:
+  """A number with a true minus; a dash where there is none."""
+  if value is None:
+    return '\N{EN DASH}'
+  text = f'{value:+.{digits}f}' if sign else f'{value:.{digits}f}'
+  if not text.strip('+-0.'):
+    text = text.lstrip('+-')
+  return text.replace('-', MINUS)
+
+
+def alpha(value: object) -> str:
+  """An alpha as in the record, with a sign for infinity."""
+  if value == 'inf':
+    return INFINITY
+  return f'{value:g}' if isinstance(value, int | float) else str(value)
+
+
+def welfare(aggregation: dict[str, Any]) -> str:
+  """Which welfare function ranked the candidates."""
+  name = str(aggregation.get('name', aggregation.get('rule', 'welfare')))
+  return f'{_NAMES.get(name, name)} (alpha {alpha(aggregation.get("alpha"))})'
+
+
+def utility(aggregation: dict[str, Any]) -> str:
+  """Which map made utilities from rewards."""
+  record = aggregation.get('utility', {})
+  name = record.get('map') if isinstance(record, dict) else record
+  return _UTILITIES.get(str(name), str(name))
+
+
+def is_prompted(reward_model: dict[str, Any]) -> bool:
+  """Whether the rewards come from a language model that was merely asked."""
+  return 'prompt' in str(reward_model.get('kind', ''))
+
+
+def reward_meaning(reward_model: dict[str, Any]) -> str:
+  """What a reward is and which model made it, in a sentence or two."""
+  name = reward_model.get('name', 'a model')
+  if is_prompted(reward_model):
+    return (
+      f'A reward is the log-odds that {name}, asked in the place of the '
+      'participant, agrees with the statement rather than disagrees: above 0 '
+      'it leans to agreeing. This is a prompted rater, not a reward model '
+      'trained on human judgements.'
+    )
+  return (
+    f'A reward is how much {name}, a reward model, predicts the participant '
+    'to agree with the statement; higher is more.'
+  )
+
+
+def finished(candidate: Candidate) -> str:
+  """How a candidate came to its end."""
+  return _FINISHED[candidate.finish_reason]
+
+
+def winners(outcome: Outcome) -> list[tuple[list[str], int | None]]:
+  """Neighbouring alphas with one winner: their names, and its index."""
+  runs: list[tuple[list[str], int | None]] = []
+  for step in outcome.sensitivity:
+    if not runs or runs[-1][1] != step['winner']:
+      runs.append(([], step['winner']))
+    runs[-1][0].append(alpha(step['alpha']))
+  return runs
+
+
+def span(alphas: list[str]) -> str:
+  """'0 to 0.5', or '1' for one alone."""
+  return alphas[0] if len(alphas) == 1 else f'{alphas[0]} to {alphas[-1]}'
+
+
+def tag(index: int | None) -> str:
+  """A candidate's name: its index in the record."""
+  return 'none' if index is None else f'#{index}'
+
+
+def seconds(timings: dict[str, Any]) -> list[tuple[str, str]]:
+  """Stages and their times."""
+  return [
+    (name.replace('_', ' '), f'{value:.1f} s')
+    for name, value in timings.items()
+    if isinstance(value, int | float)
+  ]
+
+
+def record(value: object) -> str:
+  """Any value of a record, in one line."""
+  if isinstance(value, dict):
+    return ', '.join(f'{key}: {record(item)}' for key, item in value.items())
+  if isinstance(value, list):
+    return ', '.join(record(item) for item in value)
+  if isinstance(value, float):
+    return f'{value:g}'
+  return str(value)
+
+
+def notes(outcome: Outcome) -> list[str]:
+  """What a reader of the table has to know, a line each."""
+  lines = [
+    f'Welfare: {welfare(outcome.aggregation)}. '
+    f'Utility: {utility(outcome.aggregation)}.',
+    reward_meaning(outcome.reward_model),
+  ]
+  if outcome.sensitivity:
+    spans = [
+      f'alpha {span(alphas)}: {tag(winner)}'
+      for alphas, winner in winners(outcome)
+    ]
+    lines.append(f'Winner at {"; ".join(spans)}.')
+  tied = outcome.aggregation.get('tied', [])
+  if isinstance(tied, list) and len(tied) > 1:
+    names = ', '.join(tag(index) for index in tied)
+    lines.append(f'Tied for best: {names}.')
+  cut = sum(c.finish_reason == 'length' for c in outcome.candidates)
+  if cut:
+    lines.append(
+      f'{cut} of {len(outcome.candidates)} candidates were cut at the limit '
+      'of tokens.'
+    )
+  for truncation in outcome.truncations:
+    lines.append(f'Cut to fit the model: {record(truncation)}.')
+  times = ', '.join(f'{name} {time}' for name, time in seconds(outcome.timings))
+  if times:
+    lines.append(f'Time: {times}. Seed {outcome.seed}.')
+  return lines
