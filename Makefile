@@ -18,7 +18,6 @@ STAMP := installed-$(or $(VERSION),never)
 PINS := requirements.lock setup.py pyproject.toml
 
 .PHONY: demo test bench lock clean
-.DELETE_ON_ERROR:
 
 demo: .venv/$(STAMP)
 	@mkdir -p out

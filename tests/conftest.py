@@ -15,8 +15,6 @@ os.environ['XLA_FLAGS'] = ' '.join(
 os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'
 _cache = tempfile.TemporaryDirectory(prefix='consensus_jax_tests_')
 os.environ['XDG_CACHE_HOME'] = _cache.name
-# Adding a [members] to a [candidates, members] by accident is an error.
-os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
 
 import hypothesis  # noqa: E402
 
