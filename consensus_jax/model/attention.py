@@ -1,0 +1,179 @@
+"""Rotary positions and attention over a shared prefix and an own suffix.
+
+Sixteen candidates continue one prompt, and sixteen candidates are appended to
+one member's prefix: in both, `rows` continuations share a `group`'s prefix.
+Its keys and values are stored once, and every row of the group meets them in
+one matrix product instead of one product per row.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from consensus_jax.model.config import ModelConfig
+
+# Queries of one block meet all keys at once; longer inputs go block by block,
+# so that memory for scores grows with length and not with its square.
+_QUERY_BLOCK = 512
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KeyValues:
+  """Rotated keys, and values, of one layer or of all layers stacked."""
+
+  key: Float[Array, '*layers rows kv_heads length head_dim']
+  value: Float[Array, '*layers rows kv_heads length head_dim']
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+  """What all rows of a group see in full before their own keys, in one layer.
+
+  Attributes:
+    keys: a row a group.
+    mask: `[groups, length]`, False where the prefix is padding.
+  """
+
+  keys: KeyValues
+  mask: Bool[Array, 'groups length']
+
+
+def rope_tables(
+  positions: Int[Array, 'batch length'], config: ModelConfig
+) -> tuple[
+  Float[Array, 'batch length 1 half'], Float[Array, 'batch length 1 half']
+]:
+  """Sines and cosines of the rotary angles, in float32.
+
+  Source: Su et al. 2021 (RoFormer), in the half-split form of Hugging Face;
+  scaling of low frequencies as in Llama 3.1.
+  """
+  half = config.head_dim // 2
+  frequency = config.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  if config.rope_scaling is not None:
+    scaling = config.rope_scaling
+    # Full turns a frequency makes over the original context: few means a low
+    # frequency, which is stretched; many is left; between, interpolated.
+    turns = scaling.original_max_length * frequency / (2 * jnp.pi)
+    smooth = (turns - scaling.low_frequency_factor) / (
+      scaling.high_frequency_factor - scaling.low_frequency_factor
+    )
+    smooth = jnp.clip(smooth, 0, 1)
+    frequency = frequency * (smooth + (1 - smooth) / scaling.factor)
+  angle = positions[..., None, None].astype(jnp.float32) * frequency
+  return jnp.sin(angle), jnp.cos(angle)
+
+
+def rotate(
+  x: Float[Array, 'batch length heads head_dim'],
+  sin: Float[Array, 'batch length 1 half'],
+  cos: Float[Array, 'batch length 1 half'],
+) -> Float[Array, 'batch length heads head_dim']:
+  """Rotates the halves of each head by the angles of its position."""
+  first, second = jnp.split(x, 2, axis=-1)
+  return jnp.concatenate(
+    [first * cos - second * sin, second * cos + first * sin], axis=-1
+  )
+
+
+def attend(
+  query: Float[Array, 'rows length heads head_dim'],
+  own: KeyValues,
+  mask: Bool[Array, '#rows #length own_length'],
+  prefix: Prefix | None = None,
+) -> Float[Array, 'rows length heads head_dim']:
+  """Grouped-query attention to the group's prefix and the row's own keys.
+
+  Scores and softmax are float32; products take their inputs in the dtype of
+  the keys. Rows of a group are adjacent: `rows` is groups x rows of a group.
+
+  Args:
+    query: rotated queries, float32.
+    own: the rows' own keys and values, of one layer.
+    mask: True where a query may see an own key.
+    prefix: what all rows of a group see in full, before their own keys.
+  """
+  length = query.shape[1]
+  if length <= _QUERY_BLOCK or length % _QUERY_BLOCK:
+    return _attend_block(query, own, mask, prefix)
+
+  def one_block(start):
+    queries = jax.lax.dynamic_slice_in_dim(query, start, _QUERY_BLOCK, 1)
+    seen = mask
+    if mask.shape[1] == length:
+      seen = jax.lax.dynamic_slice_in_dim(mask, start, _QUERY_BLOCK, 1)
+    return _attend_block(queries, own, seen, prefix)
+
+  blocks = jax.lax.map(one_block, jnp.arange(0, length, _QUERY_BLOCK))
+  return jnp.moveaxis(blocks, 0, 1).reshape(query.shape)
+
+
+def _attend_block(query, own, mask, prefix):
+  rows, length, heads, head_dim = query.shape
+  kv_heads = own.key.shape[1]
+  shared = heads // kv_heads  # query heads that share a key-value head
+  # [rows, kv_heads, length * shared, head_dim]: one product a row and kv head.
+  query = query.reshape(rows, length, kv_heads, shared, head_dim)
+  query = query * head_dim**-0.5
+  query = query.transpose(0, 2, 1, 3, 4).reshape(rows, kv_heads, -1, head_dim)
+  scores = _scores(query, own.key)
+  scores = scores.reshape(rows, kv_heads, length, shared, -1)
+  scores = jnp.where(mask[:, None, :, None], scores, -jnp.inf)
+  scores = scores.reshape(rows, kv_heads, length * shared, -1)
+  if prefix is None:
+    mixed = _mix(jax.nn.softmax(scores, axis=-1), own.value)
+  else:
+    mixed = _attend_both(query, scores, own.value, prefix)
+  mixed = mixed.reshape(rows, kv_heads, length, shared, head_dim)
+  return mixed.transpose(0, 2, 1, 3, 4).reshape(rows, length, heads, head_dim)
+
+
+def _attend_both(query, scores, value, prefix):
+  """One softmax over prefix and own scores, without joining their arrays."""
+  rows, kv_heads, queries, head_dim = query.shape
+  groups = prefix.keys.key.shape[0]
+  # Rows of a group become queries of one product with the group's prefix.
+  grouped = query.reshape(groups, -1, kv_heads, queries, head_dim)
+  grouped = grouped.transpose(0, 2, 1, 3, 4)
+  grouped = grouped.reshape(groups, kv_heads, -1, head_dim)
+  ahead = _scores(grouped, prefix.keys.key)
+  ahead = jnp.where(prefix.mask[:, None, None], ahead, -jnp.inf)
+
+  def by_row(x):
+    x = x.reshape(groups, kv_heads, rows // groups, queries, -1)
+    return x.transpose(0, 2, 1, 3, 4).reshape(rows, kv_heads, queries, -1)
+
+  def by_group(x):
+    x = x.reshape(groups, rows // groups, kv_heads, queries)
+    return x.transpose(0, 2, 1, 3).reshape(groups, kv_heads, -1, 1)
+
+  top = jnp.maximum(
+    by_row(ahead.max(-1, keepdims=True)), scores.max(-1, keepdims=True)
+  )
+  ahead = jnp.exp(ahead - by_group(top))
+  scores = jnp.exp(scores - top)
+  total = by_row(ahead.sum(-1, keepdims=True)) + scores.sum(-1, keepdims=True)
+  mixed = by_row(_mix(ahead, prefix.keys.value)) + _mix(scores, value)
+  return mixed / total
+
+
+def _scores(query, key):
+  return jnp.einsum(
+    'bhqd,bhkd->bhqk',
+    query.astype(key.dtype),
+    key,
+    preferred_element_type=jnp.float32,
+  )
+
+
+def _mix(weights, value):
+  return jnp.einsum(
+    'bhqk,bhkd->bhqd',
+    weights.astype(value.dtype),
+    value,
+    preferred_element_type=jnp.float32,
+  )
