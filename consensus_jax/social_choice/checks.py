@@ -9,6 +9,7 @@ import numpy as np
 
 __all__ = [
   'check_alpha',
+  'check_alphas',
   'check_axes',
   'check_ranks',
   'check_utilities',
@@ -80,6 +81,14 @@ def check_alpha(alpha) -> None:
     return
   values = np.asarray(alpha)
   check_values('alpha', values, values >= 0, 'a number from 0 to inf')
+
+
+def check_alphas(alphas) -> None:
+  """A grid of at least one aversion to inequality."""
+  check_axes('alphas', alphas, ('alphas',))
+  if not is_traced(alphas):
+    values = np.asarray(alphas)
+    check_values('alphas', values, values >= 0, 'a number from 0 to inf')
 
 
 def check_ranks(ranks) -> None:

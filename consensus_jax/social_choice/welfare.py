@@ -62,7 +62,7 @@ class WinnerChange(NamedTuple):
 
 def isoelastic_welfare(
   utilities: Real[ArrayLike, '*batch members'],
-  alpha: float | Real[ArrayLike, ''],
+  alpha: float | int | Real[ArrayLike, ''],
   *,
   weights: Real[ArrayLike, '*#batch members'] | None = None,
 ) -> Float[Array, '*batch']:
@@ -124,7 +124,7 @@ def rawlsian(
 
 def welfare_curve(
   utilities: Real[ArrayLike, '*batch candidates members'],
-  alphas: Sequence[float] | Real[ArrayLike, 'alphas'] = ALPHAS,
+  alphas: Sequence[float | int] | Real[ArrayLike, 'alphas'] = ALPHAS,
   *,
   weights: Real[ArrayLike, 'members'] | None = None,
 ) -> WelfareCurve:
@@ -136,12 +136,8 @@ def welfare_curve(
     ValueError: as `isoelastic_welfare`, or if there are no alphas.
   """
   checks.check_utilities(utilities, ('candidates', 'members'))
+  checks.check_alphas(alphas)
   grid = jnp.asarray(alphas, jnp.result_type(float))
-  checks.check_axes('alphas', grid, ('alphas',))
-  if not checks.is_traced(grid):
-    checks.check_values(
-      'alphas', grid, np.asarray(grid) >= 0, 'a number from 0 to inf'
-    )
   if weights is not None:
     checks.check_weights(weights)
   welfare = _welfare_at(utilities, grid, weights)
