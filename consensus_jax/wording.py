@@ -12,11 +12,6 @@ _NAMES = {
   'rawlsian': 'Rawlsian, the worst-off member',
   'isoelastic': 'isoelastic',
 }
-_UTILITIES = {
-  'shift': 'the reward, clipped to [\N{MINUS SIGN}10, 10], plus 11',
-  'sigmoid': 'the logistic function of the reward',
-  'softplus': 'the softplus of the reward',
-}
 _FINISHED = {
   'stop': 'ended by itself',
   'length': 'cut at the limit',
@@ -34,6 +29,11 @@ def number(value: float | None, *, digits: int = 2, sign: bool = False) -> str:
   return text.replace('-', MINUS)
 
 
+def count(many: int, noun: str) -> str:
+  """'1 candidate', '2 candidates'."""
+  return f'{many} {noun}' if many == 1 else f'{many} {noun}s'
+
+
 def alpha(value: object) -> str:
   """An alpha as in the record, with a sign for infinity."""
   if value == 'inf':
@@ -49,9 +49,19 @@ def welfare(aggregation: dict[str, Any]) -> str:
 
 def utility(aggregation: dict[str, Any]) -> str:
   """Which map made utilities from rewards."""
-  record = aggregation.get('utility', {})
-  name = record.get('map') if isinstance(record, dict) else record
-  return _UTILITIES.get(str(name), str(name))
+  value = aggregation.get('utility')
+  parts = value if isinstance(value, dict) else {'map': value}
+  name = str(parts.get('map'))
+  if name == 'shift':
+    low, high = parts.get('low', -10.0), parts.get('high', 10.0)
+    constant = parts.get('constant', 11.0)
+    return (
+      f'the reward, kept within {number(low, digits=0)} and '
+      f'{number(high, digits=0)}, plus {number(constant, digits=0)}'
+    )
+  if name in ('sigmoid', 'softplus'):
+    return f'the {name} of the reward'
+  return name
 
 
 def is_prompted(reward_model: dict[str, Any]) -> bool:
@@ -120,8 +130,32 @@ def record(value: object) -> str:
   return str(value)
 
 
+def remarks(outcome: Outcome) -> list[str]:
+  """What went otherwise than a reader would expect, a sentence each."""
+  lines = []
+  tied = outcome.aggregation.get('tied', [])
+  if isinstance(tied, list) and len(tied) > 1:
+    names = ', '.join(tag(index) for index in tied)
+    lines.append(f'Tied for best: {names}.')
+  total = count(len(outcome.candidates), 'candidate')
+  cut = sum(c.finish_reason == 'length' for c in outcome.candidates)
+  if cut:
+    lines.append(f'Broken off at the limit of tokens: {cut} of {total}.')
+  refused = [
+    f'{tag(index)} ({candidate.refused})'
+    for index, candidate in enumerate(outcome.candidates)
+    if candidate.refused is not None
+  ]
+  if refused:
+    names = ', '.join(refused)
+    lines.append(f'Refused: {len(refused)} of {total}, {names}.')
+  for truncation in outcome.truncations:
+    lines.append(f'Cut to fit the model: {record(truncation)}.')
+  return lines
+
+
 def notes(outcome: Outcome) -> list[str]:
-  """What a reader of the table has to know, a line each."""
+  """What a reader of the numbers has to know, a sentence or two each."""
   lines = [
     f'Welfare: {welfare(outcome.aggregation)}. '
     f'Utility: {utility(outcome.aggregation)}.',
@@ -133,18 +167,7 @@ def notes(outcome: Outcome) -> list[str]:
       for alphas, winner in winners(outcome)
     ]
     lines.append(f'Winner at {"; ".join(spans)}.')
-  tied = outcome.aggregation.get('tied', [])
-  if isinstance(tied, list) and len(tied) > 1:
-    names = ', '.join(tag(index) for index in tied)
-    lines.append(f'Tied for best: {names}.')
-  cut = sum(c.finish_reason == 'length' for c in outcome.candidates)
-  if cut:
-    lines.append(
-      f'{cut} of {len(outcome.candidates)} candidates were cut at the limit '
-      'of tokens.'
-    )
-  for truncation in outcome.truncations:
-    lines.append(f'Cut to fit the model: {record(truncation)}.')
+  lines += remarks(outcome)
   times = ', '.join(f'{name} {time}' for name, time in seconds(outcome.timings))
   if times:
     lines.append(f'Time: {times}. Seed {outcome.seed}.')
