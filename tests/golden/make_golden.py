@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (the texts are meant to hold look-alikes)
 """Writes the golden files of this folder with torch and transformers.
 
 Run it where torch, transformers, tokenizers, llama-cpp-python, gguf and the
@@ -256,9 +257,15 @@ def greedy(model, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
   return np.array(ids[start:], np.int32), np.array(margins, np.float32)
 
 
-def write_json(path: pathlib.Path, value) -> None:
-  text = json.dumps(value, ensure_ascii=False, indent=1)
-  path.write_text(text + '\n', encoding='utf-8')
+def write_json(path: pathlib.Path, groups: dict[str, list]) -> None:
+  """One record a line."""
+  lines = [
+    f'"{name}": [\n'
+    + ',\n'.join(json.dumps(r, ensure_ascii=False) for r in records)
+    + '\n]'
+    for name, records in groups.items()
+  ]
+  path.write_text('{\n' + ',\n'.join(lines) + '\n}\n', encoding='utf-8')
 
 
 def as_messages(chat) -> list[dict[str, str]]:

@@ -1,0 +1,1 @@
+"""Weights of other libraries: GGUF and safetensors in, safetensors out."""
