@@ -60,7 +60,6 @@ setuptools.setup(
     'numpy>=2.1,<3',
     'rich>=14,<16',
     'safetensors>=0.6,<0.9',
-    'scipy>=1.15,<2',
     'tokenizers>=0.22,<0.24',
   ],
   extras_require={
@@ -96,7 +95,7 @@ setuptools.setup(
     ],
     'dev': [
       *_TRAIN,
-      'beartype>=0.22,<0.24',
+      'beartype>=0.23,<0.24',
       'hypothesis>=6.150,<7',
       'import-linter>=2.5,<3',
       'mpmath>=1.3,<2',

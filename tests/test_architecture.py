@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import jax.numpy as jnp
+import jaxtyping
 import pytest
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -82,6 +84,16 @@ def test_public_names_are_found_on_first_use():
     assert getattr(consensus_jax, name) is getattr(deliberation, name)
   with pytest.raises(AttributeError, match='no attribute'):
     _ = consensus_jax.Absent
+
+
+def test_annotations_are_checked_in_every_test():
+  from consensus_jax.social_choice import welfare
+
+  utilities = jnp.ones((2, 3))
+  with pytest.raises(jaxtyping.TypeCheckError, match='weights'):
+    welfare.isoelastic_welfare(utilities, 0.0, jnp.ones((2, 4)))
+  with pytest.raises(jaxtyping.TypeCheckError, match='alpha'):
+    welfare.isoelastic_welfare(utilities, 'nash')
 
 
 def test_files_can_be_read_in_one_sitting():
