@@ -60,6 +60,10 @@ class Tokenizer:
     """Ids that `encode` never yields: of special and other added tokens."""
     return frozenset(self.with_added.get_added_tokens_decoder())
 
+  def token_id(self, token: str) -> int | None:
+    """The id of a token by its name, added or not; None if there is none."""
+    return self.with_added.token_to_id(token)
+
   def encode(self, text: str) -> list[int]:
     """Ids of a text, which may say anything: no id is of an added token.
 

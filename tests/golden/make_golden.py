@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 (the texts are meant to hold look-alikes)
 """Writes the golden files of this folder with torch and transformers.
 
 Run it where torch, transformers, tokenizers, llama-cpp-python, gguf and the
