@@ -91,7 +91,7 @@ def test_annotations_are_checked_in_every_test():
 
   utilities = jnp.ones((2, 3))
   with pytest.raises(jaxtyping.TypeCheckError, match='weights'):
-    welfare.isoelastic_welfare(utilities, 0.0, jnp.ones((2, 4)))
+    welfare.isoelastic_welfare(utilities, 0.0, weights=jnp.ones((2, 4)))
   with pytest.raises(jaxtyping.TypeCheckError, match='alpha'):
     welfare.isoelastic_welfare(utilities, 'nash')
 
