@@ -40,7 +40,7 @@ class Opinion:
 
   participant: str
   text: str
-  weight: float = 1.0
+  weight: float | int = 1.0
 
   def __post_init__(self):
     check_text(self.participant, ('participant',))
@@ -69,7 +69,11 @@ class Opinion:
     record = check_object(
       value, required=('participant', 'text'), optional=('weight',)
     )
-    return cls(record['participant'], record['text'], record.get('weight', 1.0))
+    return cls(
+      check_text(record['participant'], ('participant',)),
+      check_text(record['text'], ('text',)),
+      check_number(record.get('weight', 1.0), ('weight',)),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +156,8 @@ class Deliberation:
         check_array(record.get('candidates', []), ('candidates',))
       )
     )
-    deliberation = cls('-', record['question'], tuple(opinions), candidates)
+    question = check_text(record['question'], ('question',))
+    deliberation = cls('-', question, tuple(opinions), candidates)
     name = record.get('id', _sha256(deliberation.to_json())[:12])
     return dataclasses.replace(deliberation, id=check_text(name, ('id',)))
 
@@ -308,7 +313,10 @@ class Outcome:
 
     def place(index: int) -> tuple[float, bool]:
       rank = self.candidates[index].rank
-      return (math.inf if rank is None else rank, index != self.consensus)
+      return (
+        math.inf if rank is None else float(rank),
+        index != self.consensus,
+      )
 
     return tuple(sorted(range(len(self.candidates)), key=place))
 

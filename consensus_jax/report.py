@@ -58,6 +58,7 @@ def _section(outcome: Outcome, number: int) -> dict[str, Any]:
     'rows': [_row(outcome, index, scale) for index in outcome.ranked],
     'legend': None if scale is None else _legend(scale),
     'spans': _spans(outcome),
+    'changes': wording.changes(outcome.aggregation),
     'notes': wording.remarks(outcome),
     'details': _details(outcome),
   }

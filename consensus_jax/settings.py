@@ -41,11 +41,11 @@ class Settings:
   policy: Policy = 'zero_shot'
   num_candidates: int = 16
   max_tokens: int = 128
-  temperature: float = 1.0
-  top_p: float = 0.95
+  temperature: float | int = 1.0
+  top_p: float | int = 0.95
   top_k: int | None = None
-  min_p: float = 0.0
-  alpha: float = 0.0
+  min_p: float | int = 0.0
+  alpha: float | int = 0.0
   utility: Utility = 'shift'
   overflow: Overflow = 'error'
   seed: int = 0
@@ -57,7 +57,9 @@ class Settings:
       ('overflow', Overflow),
     ):
       if getattr(self, name) not in get_args(known):
-        _refuse(self, name, f'one of {", ".join(get_args(known))}')
+        _refuse(
+          name, getattr(self, name), f'one of {", ".join(get_args(known))}'
+        )
     for name, low, high in (
       ('num_candidates', 1, math.inf),
       ('max_tokens', 1, math.inf),
@@ -71,7 +73,7 @@ class Settings:
       whole = isinstance(value, int) and not isinstance(value, bool)
       if not (whole and low <= value <= high):
         limits = f'>= {low}' if high == math.inf else f'from {low} to {high}'
-        _refuse(self, name, f'a whole number {limits}')
+        _refuse(name, value, f'a whole number {limits}')
     for name, least, most, limits in (
       ('temperature', 0.0, math.nextafter(math.inf, 0), 'finite and >= 0'),
       ('top_p', math.nextafter(0, 1), 1.0, 'above 0 and at most 1'),
@@ -81,12 +83,11 @@ class Settings:
       value = getattr(self, name)
       number = isinstance(value, int | float) and not isinstance(value, bool)
       if not (number and least <= value <= most):
-        _refuse(self, name, f'a number {limits}')
+        _refuse(name, value, f'a number {limits}')
       object.__setattr__(self, name, float(value))
 
 
-def _refuse(settings: Settings, name: str, wanted: str) -> None:
-  value = getattr(settings, name)
+def _refuse(name: str, value: object, wanted: str) -> None:
   raise InputError(f'must be {wanted}, got {value!r}', field=(name,))
 
 

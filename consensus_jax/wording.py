@@ -34,11 +34,12 @@ def count(many: int, noun: str) -> str:
   return f'{many} {noun}' if many == 1 else f'{many} {noun}s'
 
 
-def alpha(value: object) -> str:
+def alpha(value: object, *, digits: int = 6) -> str:
   """An alpha as in the record, with a sign for infinity."""
   if value == 'inf':
     return INFINITY
-  return f'{value:g}' if isinstance(value, int | float) else str(value)
+  number = isinstance(value, int | float)
+  return f'{value:.{digits}g}' if number else str(value)
 
 
 def welfare(aggregation: dict[str, Any]) -> str:
@@ -105,6 +106,16 @@ def span(alphas: list[str]) -> str:
   return alphas[0] if len(alphas) == 1 else f'{alphas[0]} to {alphas[-1]}'
 
 
+def changes(aggregation: dict[str, Any]) -> str:
+  """Where exactly the winner changes with alpha; '' if it does not."""
+  found = [
+    f'at {alpha(change["alpha"], digits=3)} from {tag(change["before"])} to '
+    f'{tag(change["after"])}'
+    for change in aggregation.get('changes', [])
+  ]
+  return f'The winner changes {", ".join(found)}.' if found else ''
+
+
 def tag(index: int | None) -> str:
   """A candidate's name: its index in the record."""
   return 'none' if index is None else f'#{index}'
@@ -167,6 +178,8 @@ def notes(outcome: Outcome) -> list[str]:
       for alphas, winner in winners(outcome)
     ]
     lines.append(f'Winner at {"; ".join(spans)}.')
+  if changes(outcome.aggregation):
+    lines.append(changes(outcome.aggregation))
   lines += remarks(outcome)
   times = ', '.join(f'{name} {time}' for name, time in seconds(outcome.timings))
   if times:
