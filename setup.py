@@ -60,6 +60,7 @@ setuptools.setup(
     'numpy>=2.1,<3',
     'rich>=14,<16',
     'safetensors>=0.6,<0.9',
+    'scipy>=1.15,<2',
     'tokenizers>=0.22,<0.24',
   ],
   extras_require={
