@@ -24,17 +24,20 @@ FILE is JSON (one record, or an array of records) or JSONL (one record a line);
   {"question": "Should the speed limit be lowered?",
    "opinions": ["Yes, because ...", "No, because ..."]}
 
-An opinion may name its author and a weight: {"participant": "Amira", "text":
-"Yes, because ...", "weight": 2}. A record may have an "id" of your own."""
+An opinion may name its author and a weight:
+
+  {"participant": "Amira", "text": "Yes, because ...", "weight": 2}
+
+A record may have an "id" of your own."""
 
 _DELIBERATE = f"""\
-{_INPUT} "candidates":
-["..."] in a record join those that the model writes, with finish_reason
-'given'."""
+{_INPUT} If it brings statements too,
+"candidates": ["..."], these join those that the model writes, with
+finish_reason 'given'."""
 
 _RANK = f"""\
-{_INPUT}
-"candidates": ["...", "..."] are the statements to rank."""
+{_INPUT} It has to bring the statements
+to rank, "candidates": ["...", "..."]."""
 
 _OUTPUT = """\
 Output: a table on a terminal, else one JSON object a line. --out takes the

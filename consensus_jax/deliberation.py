@@ -322,17 +322,16 @@ class Outcome:
 
   def to_json(self) -> dict[str, Any]:
     """The outcome as a record of JSON values, without NaN or infinity."""
-    consensus = None
-    if self.consensus is not None:
-      text = self.candidates[self.consensus].text
-      consensus = {'candidate': self.consensus, 'text': text}
+    winner = self.consensus
     record: dict[str, Any] = {
       'schema': OUTCOME_SCHEMA,
       'id': self.id,
       'question': self.question,
       'participants': [opinion.to_json() for opinion in self.participants],
       'candidates': [candidate.to_json() for candidate in self.candidates],
-      'consensus': consensus,
+      'consensus': winner
+      if winner is None
+      else {'candidate': winner, 'text': self.candidates[winner].text},
       'aggregation': self.aggregation,
       'sensitivity': list(self.sensitivity),
       'policy': self.policy,

@@ -1,10 +1,8 @@
 """An outcome, and the way to it, for a person at a terminal."""
 
-import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 import rich.box
 import rich.console
@@ -79,9 +77,9 @@ def clean(text: str) -> str:
   )
 
 
-def print_outcome(outcome: Outcome, file: TextIO | None = None) -> None:
+def print_outcome(outcome: Outcome) -> None:
   """Prints the consensus, then a table of all candidates, best first."""
-  console = rich.console.Console(file=file or sys.stdout, highlight=False)
+  console = rich.console.Console(highlight=False)
   console.print()
   console.print(rich.text.Text(clean(outcome.question), style='bold'))
   console.print()
