@@ -162,7 +162,11 @@ def _details(outcome: Outcome) -> list[tuple[str, list[tuple[str, str]]]]:
   named = [
     (
       title,
-      [(key.replace('_', ' '), wording.record(part[key])) for key in part],
+      [
+        (key.replace('_', ' '), wording.record(value))
+        for key, value in part.items()
+        if value not in ([], {})
+      ],
     )
     for title, part in parts
   ]

@@ -138,7 +138,7 @@ def record(value: object) -> str:
     return ', '.join(record(item) for item in value)
   if isinstance(value, float):
     return f'{value:g}'
-  return str(value)
+  return 'none' if value is None else str(value)
 
 
 def remarks(outcome: Outcome) -> list[str]:
@@ -161,8 +161,17 @@ def remarks(outcome: Outcome) -> list[str]:
     names = ', '.join(refused)
     lines.append(f'Refused: {len(refused)} of {total}, {names}.')
   for truncation in outcome.truncations:
-    lines.append(f'Cut to fit the model: {record(truncation)}.')
+    lines.append(_truncation(truncation))
   return lines
+
+
+def _truncation(cut: dict[str, Any]) -> str:
+  scoring = cut.get('stage') == 'score'
+  place = 'when it was scored' if scoring else 'into the prompt of the policy'
+  return (
+    f'The opinion of {cut.get("participant")} did not fit {place}: '
+    f'{cut.get("kept_tokens")} of {cut.get("tokens")} tokens were kept.'
+  )
 
 
 def notes(outcome: Outcome) -> list[str]:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import unicodedata
 
 import hypothesis
 import pytest
@@ -15,6 +16,9 @@ from consensus_jax.deliberation import (
   Opinion,
   Outcome,
 )
+
+# The type checker looks at random items of what the strategies build.
+pytestmark = pytest.mark.filterwarnings('ignore:Do not use the `random`')
 
 _DATA = pathlib.Path(__file__).parent / 'data'
 
@@ -51,8 +55,6 @@ def _opinions(draw):
 
 
 def _normalized(name):
-  import unicodedata
-
   return unicodedata.normalize('NFC', name.strip())
 
 

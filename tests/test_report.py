@@ -129,7 +129,7 @@ def test_everything_is_said():
     'The winner changes at 6.49 from #0 to #9.',
     'Predicted agreement runs from +0.21 (Kwame) to +2.28 (Ingrid).',
     'refused: empty statement',
-    'Cut to fit the model: participant: Kwame',
+    'The opinion of Kwame did not fit when it was scored',
     '128 tokens, cut at the limit',
     'seed 0',
     'generate 7.9 s',

@@ -71,7 +71,8 @@ def test_what_a_reader_must_not_miss():
     'Tied for best: #0, #3.',
     'Broken off at the limit of tokens: 1 of 16 candidates.',
     'Refused: 1 of 16 candidates, #14 (empty statement).',
-    'Cut to fit the model: participant: Kwame, tokens: 61, kept: 52.',
+    'The opinion of Kwame did not fit when it was scored: 52 of 61 tokens were '
+    'kept.',
   ]
   assert wording.changes(outcome.aggregation) == (
     'The winner changes at 6.49 from #0 to #9.'
@@ -84,4 +85,4 @@ def test_what_a_reader_must_not_miss():
 
 def test_any_record_in_a_line():
   value = {'a': [1, 2.5], 'b': {'c': None, 'd': math.pi}}
-  assert wording.record(value) == 'a: 1, 2.5, b: c: None, d: 3.14159'
+  assert wording.record(value) == 'a: 1, 2.5, b: c: none, d: 3.14159'
