@@ -170,8 +170,17 @@ class Mediator:
       ),
       seed=settings.seed,
       stop_strings=prompts.STOP_STRINGS,
+      whole_sentences=True,
       progress=_counting(progress, 'generate'),
     )
+    # A policy may write nothing. That is no statement, and stays empty.
+    opening = prompts.opening(policy.tokenizer)
+    samples = [
+      dataclasses.replace(each, text=opening + each.text)
+      if each.text.strip()
+      else each
+      for each in samples
+    ]
     generated = time.perf_counter()
     outcome = self._choose(
       deliberation,
@@ -232,7 +241,6 @@ class Mediator:
     """Scores and aggregates."""
     start = time.perf_counter()
     texts = [prompts.one_line(each.text) for each in samples]
-    # A policy may write nothing. That is no statement, so it is not scored.
     written = [i for i, text in enumerate(texts) if text]
     rewards = np.full((len(texts), len(deliberation.opinions)), np.nan)
     cut: tuple[dict[str, Any], ...] = ()
@@ -370,7 +378,7 @@ def _numbers(values: Sequence[float] | np.ndarray) -> tuple[float | None, ...]:
   return tuple(float(v) if math.isfinite(v) else None for v in values)
 
 
-def _strict(record: dict[str, Any]) -> dict[str, Any]:
+def _strict(record: Any) -> Any:
   """The record with infinity as JSON can hold it, the string 'inf'."""
   if isinstance(record, dict):
     return {key: _strict(value) for key, value in record.items()}

@@ -36,14 +36,19 @@ CHAT_TASK = (
   'agree with. Speak as "we". Say what the members share, be fair to those who '
   'disagree, and add nothing that no member said. Write only the statement.'
 )
+# How the assistant's message begins. Left to itself, a small instruct model talks
+# about the task; begun like this, it writes a statement.
+CHAT_OPENING = 'We agree that'
 RATER_TASK = (
   'Below are a question, the opinion of one person on it, and a consensus '
-  'statement that a group proposes. Would this person agree with the consensus '
-  'statement? Answer Yes or No.'
+  'statement that a group proposes.'
+)
+RATER_QUESTION = (
+  'Does this person agree or disagree with the consensus? Answer Agree or '
+  'Disagree.'
 )
 # The two answers whose log-odds are the prompted rater's reward.
-RATER_ANSWERS = ('Yes', 'No')
-RATER_QUESTION = 'Does this person agree with the consensus? Answer:'
+RATER_ANSWERS = ('Agree', 'Disagree')
 
 # A model that goes on after its statement writes the next part of the pattern.
 STOP_STRINGS = ('\n\n', '\nQuestion:', '\nOpinion:')
@@ -70,22 +75,22 @@ EXAMPLES = (
       'we pay already with our taxes.',
     ),
     'We want museums to stay open and well kept, and we agree that nobody '
-    'should be kept out because they cannot pay. Some of us think that a modest '
-    'fee is fair and others that entry should be free, so we would accept a '
+    'should be kept out because they cannot pay. Some of us think that a '
+    'modest fee is fair and others that entry should be free, so we would accept a '
     'small charge for visitors from elsewhere, as long as local people and '
     'families with little money come in for free.',
   ),
   Example(
     'Should schools ban mobile phones during the day?',
     (
-      'Yes. I teach, and I lose ten minutes of every lesson to phones. Children '
-      'talk to each other again when they are locked away.',
-      'I am a mother and want to reach my daughter after school, when buses do '
-      'not come. A full ban goes too far for me.',
-      'Pupils must learn to handle phones, and they will not learn it if adults '
-      'simply take them away.',
-      'Ban them. Most of the bullying that we saw last year was filmed in the '
-      'break.',
+      'Yes. I teach, and I lose ten minutes of every lesson to phones. '
+      'Children talk to each other again when they are locked away.',
+      'I am a mother and want to reach my daughter after school, when buses '
+      'do not come. A full ban goes too far for me.',
+      'Pupils must learn to handle phones, and they will not learn it if '
+      'adults simply take them away.',
+      'Ban them. Most of the bullying that we saw last year was filmed in '
+      'the break.',
     ),
     'We agree that phones should not disturb lessons or be used to bully, and '
     'that pupils need to learn to use them well. We would have phones put away '
@@ -106,12 +111,18 @@ def policy_text(deliberation: Deliberation) -> str:
   return _task(deliberation.question, [o.text for o in deliberation.opinions])
 
 
+def opening(tokenizer: Tokenizer) -> str:
+  """The words at the end of a policy's prompt that begin its statement."""
+  return '' if tokenizer.chat_template is None else CHAT_OPENING
+
+
 def policy_prompt(
   deliberation: Deliberation, tokenizer: Tokenizer, policy: str
 ) -> list[int]:
   """Token ids of the prompt that a policy continues with a statement.
 
-  Chat form if the model has a chat template, else completion form.
+  Chat form if the model has a chat template, else completion form. A statement
+  is `opening` and what the policy adds to it.
 
   Args:
     deliberation: the question and opinions.
@@ -123,7 +134,8 @@ def policy_prompt(
   if tokenizer.chat_template is None:
     text = completion_prompt(task, examples)
     return [*tokenizer.bos_ids, *tokenizer.encode(text)]
-  return tokenizer.encode_chat(chat_messages(task, examples))
+  messages = chat_messages(task, examples)
+  return [*tokenizer.encode_chat(messages), *tokenizer.encode(CHAT_OPENING)]
 
 
 def completion_prompt(task: str, examples: Sequence[Example] = ()) -> str:
@@ -180,9 +192,10 @@ def rater_prefix(
 
 
 def rater_continuation(candidate: str, tokenizer: Tokenizer) -> list[int]:
-  """Token ids of a candidate and what comes before the rater's answer."""
+  """Token ids of a candidate and the question that the rater answers."""
   _, after = _frame(tokenizer)
-  return [*tokenizer.encode(reward_continuation(candidate)), *after]
+  asked = tokenizer.encode(f'\n\n{RATER_QUESTION}')
+  return [*tokenizer.encode(reward_continuation(candidate)), *asked, *after]
 
 
 def rater_answers(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -207,7 +220,7 @@ def _task(question: str, opinions: Sequence[str]) -> str:
 def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
   """Ids around the text of a rater's prompt."""
   if tokenizer.chat_template is None:
-    return list(tokenizer.bos_ids), tokenizer.encode(f'\n\n{RATER_QUESTION}')
+    return list(tokenizer.bos_ids), tokenizer.encode('\n\nAnswer:')
   before: list[int] = []
   after: list[int] = []
   seen = False

@@ -41,7 +41,7 @@ class Settings:
   policy: Policy = 'zero_shot'
   num_candidates: int = 16
   max_tokens: int = 128
-  temperature: float | int = 1.0
+  temperature: float | int = 0.7
   top_p: float | int = 0.95
   top_k: int | None = None
   min_p: float | int = 0.0

@@ -45,7 +45,7 @@ def keep_compilations() -> None:
   In `$XDG_CACHE_HOME/consensus_jax/xla`. Does nothing if the user has set
   jax's own `jax_compilation_cache_dir`, or if no such folder can be made.
   """
-  if jax.config.jax_compilation_cache_dir:
+  if jax.config.values['jax_compilation_cache_dir']:
     return
   base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
   try:

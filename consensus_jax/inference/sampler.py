@@ -10,6 +10,7 @@ on many.
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ _PIECE = 16
 # a tenth of the mass, the chance to get there is below 1e-11.
 _MAX_DRAWS = 256
 _VOCAB_BLOCK = 128
+_SENTENCE_END = re.compile(r'[.!?…。！？]["\'”’»)\]]*(?=\s|$)')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ def sample(
   sampling: Sampling,
   seed: int,
   stop_strings: Sequence[str] = (),
+  whole_sentences: bool = False,
   progress: Callable[[int, int], None] | None = None,
 ) -> list[Sample]:
   """Draws `num_candidates` continuations of `prompt`.
@@ -118,7 +121,10 @@ def sample(
     max_tokens: the most tokens each may have.
     sampling: temperature and filters.
     seed: of every random draw.
-    stop_strings: a text ends before the first of these that it contains.
+    stop_strings: a text ends before the first of these that it contains,
+      white space at its beginning aside.
+    whole_sentences: whether a text that reaches `max_tokens` is cut after its
+      last full sentence, if it has one.
     progress: called with (tokens drawn per candidate, max_tokens).
 
   Raises:
@@ -170,7 +176,7 @@ def sample(
   if not np.isfinite(log_probs).all():
     raise FloatingPointError("the policy's logits are not finite")
   return [
-    _finish(row, log_probs[i], tokenizer, stop_strings)
+    _finish(row, log_probs[i], tokenizer, stop_strings, whole_sentences)
     for i, row in enumerate(np.asarray(state.tokens[:, :step]).tolist())
   ]
 
@@ -367,19 +373,25 @@ def _stopped(tokens, tokenizer, stop_strings):
   """Which rows contain a stop string."""
   if not stop_strings:
     return np.zeros(len(tokens), bool)
-  texts = [tokenizer.decode(row) for row in tokens.tolist()]
+  texts = [tokenizer.decode(row).lstrip() for row in tokens.tolist()]
   return np.array([any(s in text for s in stop_strings) for text in texts])
 
 
-def _finish(tokens, log_probs, tokenizer, stop_strings):
-  """Cuts a row at its end token and first stop string."""
+def _finish(tokens, log_probs, tokenizer, stop_strings, whole_sentences):
+  """Cuts a row at its end token, first stop string or last full sentence."""
   ends = set(tokenizer.eos_ids)
   length = next((i for i, t in enumerate(tokens) if t in ends), len(tokens))
   stopped = length < len(tokens)
   text = tokenizer.decode(tokens[:length])
-  cut = min((text.find(s) for s in stop_strings if s in text), default=-1)
+  blank = len(text) - len(text.lstrip())
+  found = [text.find(s, blank) for s in stop_strings]
+  cut = min((place for place in found if place >= 0), default=-1)
+  stopped = stopped or cut >= 0
+  if whole_sentences and not stopped:
+    ends_of_sentences = [m.end() for m in _SENTENCE_END.finditer(text)]
+    cut = max(ends_of_sentences, default=-1)
   if cut >= 0:
-    stopped, text = True, text[:cut]
+    text = text[:cut]
     # The tokens that lie within the text; one that straddles the cut does not.
     while len(tokenizer.decode(tokens[:length])) > cut:
       length -= 1
