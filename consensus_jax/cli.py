@@ -185,6 +185,8 @@ def _mediation(
     start = time.monotonic()
     with bar.of(title) if bar else contextlib.nullcontext():
       mediator = loaded()
+      if bar:
+        bar(settings.Progress(stage='prefill', done=0, total=1))
       call = mediator.rank if args.verb == 'rank' else mediator.mediate
       outcome = call(deliberation, chosen, progress=bar)
     fingerprint = {'input_sha256': deliberation.fingerprint}

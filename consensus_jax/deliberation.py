@@ -34,8 +34,8 @@ class Opinion:
   """What one participant wrote, and how much this participant counts.
 
   Raises:
-    InputError: if a text is empty or no text, or the weight is negative or not
-      finite.
+    InputError: if a text is empty or no text, or the weight is negative, not
+      finite or of an absurd size.
   """
 
   participant: str
@@ -46,9 +46,10 @@ class Opinion:
     check_text(self.participant, ('participant',))
     check_text(self.text, ('text',))
     weight = check_number(self.weight, ('weight',))
-    if weight < 0:
+    if weight and not 1e-9 <= weight <= 1e9:
+      # Welfare is computed in float32, where such weights drown the others.
       raise InputError(
-        f'must not be negative, got {weight:g}', field=('weight',)
+        f'must be 0 or from 1e-9 to 1e9, got {weight:g}', field=('weight',)
       )
     object.__setattr__(self, 'weight', weight)
 

@@ -43,7 +43,7 @@ def _opinions(draw):
   names = draw(st.lists(_TEXTS, min_size=1, max_size=4, unique_by=_normalized))
   weights = draw(
     st.lists(
-      st.floats(0, 1e6, exclude_min=True),
+      st.floats(1e-9, 1e9),
       min_size=len(names),
       max_size=len(names),
     )
@@ -172,7 +172,9 @@ _A, _B = {'participant': 'A', 'text': 'a'}, {'participant': 'B', 'text': 'b'}
     ({'opinions': [_A, _A]}, r"opinions\[1\].participant: 'A' has an opinion"),
     ({'opinions': [_A, {**_B, 'participant': 'A '}]}, r'opinions\[1\]'),
     ({'opinions': ['a', {**_B, 'participant': '1'}]}, r'opinions\[1\]'),
-    ({'opinions': [{**_A, 'weight': -1}]}, 'weight: must not be negative'),
+    ({'opinions': [{**_A, 'weight': -1}]}, 'weight: must be 0 or from'),
+    ({'opinions': [{**_A, 'weight': 1e39}]}, 'weight: must be 0 or from 1e-9'),
+    ({'opinions': [{**_A, 'weight': 1e-320}]}, 'weight: must be 0 or from 1'),
     ({'opinions': [{**_A, 'weight': 1e999}]}, 'weight: must be a finite'),
     (
       {'opinions': [{**_A, 'weight': True}]},

@@ -2,7 +2,9 @@ import io
 import json
 import types
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from consensus_jax import deliberation_file
 from consensus_jax.deliberation import Deliberation, InputError
@@ -170,3 +172,26 @@ def test_ranking_needs_candidates(tmp_path):
   checked = deliberation_file.require_candidates(two)
   assert 'candidates: is missing' in str(checked.entries[0].content)
   assert checked.entries[1] == two.entries[1]
+
+
+_VALID = json.dumps([{**_OTHER, 'candidates': ['c']}, _GOOD], indent=1).encode()
+
+
+@hypothesis.given(
+  st.binary(max_size=40)
+  | st.tuples(
+    st.integers(0, len(_VALID)), st.integers(0, 9), st.binary(max_size=4)
+  ).map(lambda cut: _VALID[: cut[0]] + cut[2] + _VALID[cut[0] + cut[1] :])
+)
+def test_whatever_is_read_is_an_entry_or_one_error(tmp_path_factory, data):
+  path = tmp_path_factory.getbasetemp() / 'fuzz.json'
+  path.write_bytes(data)
+  try:
+    entries = deliberation_file.read(str(path)).entries
+  except InputError as error:
+    assert str(error).startswith(str(path))
+    assert str(error).isprintable()
+  else:
+    assert entries
+    for entry in entries:
+      assert entry.line >= 1
