@@ -165,9 +165,10 @@ def _details(outcome: Outcome) -> list[tuple[str, list[tuple[str, str]]]]:
       [
         (key.replace('_', ' '), wording.record(value))
         for key, value in part.items()
-        if value not in ([], {})
+        if value not in (None, [], {})
       ],
     )
     for title, part in parts
   ]
-  return [*named, ('Time', wording.seconds(outcome.timings))]
+  named.append(('Time', wording.seconds(outcome.timings)))
+  return [(title, pairs) for title, pairs in named if pairs]
