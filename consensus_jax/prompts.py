@@ -36,8 +36,8 @@ CHAT_TASK = (
   'agree with. Speak as "we". Say what the members share, be fair to those who '
   'disagree, and add nothing that no member said. Write only the statement.'
 )
-# How the assistant's message begins. Left to itself, a small instruct model talks
-# about the task; begun like this, it writes a statement.
+# How the assistant's message begins. Left to itself, a small instruct model
+# talks about the task; begun like this, it writes a statement.
 CHAT_OPENING = 'We agree that'
 RATER_TASK = (
   'Below are a question, the opinion of one person on it, and a consensus '
@@ -76,8 +76,8 @@ EXAMPLES = (
     ),
     'We want museums to stay open and well kept, and we agree that nobody '
     'should be kept out because they cannot pay. Some of us think that a '
-    'modest fee is fair and others that entry should be free, so we would accept a '
-    'small charge for visitors from elsewhere, as long as local people and '
+    'modest fee is fair and others that entry should be free, so we would '
+    'accept a small charge for visitors from elsewhere, as long as local people and '
     'families with little money come in for free.',
   ),
   Example(
