@@ -77,8 +77,8 @@ EXAMPLES = (
     'We want museums to stay open and well kept, and we agree that nobody '
     'should be kept out because they cannot pay. Some of us think that a '
     'modest fee is fair and others that entry should be free, so we would '
-    'accept a small charge for visitors from elsewhere, as long as local people '
-    'and families with little money come in for free.',
+    'accept a small charge for visitors from elsewhere, as long as local '
+    'people and families with little money come in for free.',
   ),
   Example(
     'Should schools ban mobile phones during the day?',
