@@ -45,7 +45,7 @@ def render(
   Args:
     template: jinja, with what `transformers` offers to it: `messages`,
       `add_generation_prompt`, `raise_exception`, `strftime_now` (always of
-      `DATE`), `date_string`.
+      `DATE`), `date_string`, and `enable_thinking`, which is false.
     roles: one of `ROLES` for each message.
     special_tokens: `bos_token` and the like, for the template.
     add_generation_prompt: whether to open the assistant's next message.
@@ -77,6 +77,8 @@ def render(
       tools=None,
       documents=None,
       date_string=_strftime_now('%d %b %Y'),
+      # Qwen3: a statement is short, and must not be spent on thinking aloud.
+      enable_thinking=False,
     )
   # A template can fail in every way in which a program can.
   except Exception as error:

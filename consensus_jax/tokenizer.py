@@ -181,24 +181,19 @@ class Tokenizer:
     ends = [token for token in _END_TOKENS if token in added]
     if 'eos_token' in special_tokens:
       ends.append(special_tokens['eos_token'])
-    eos_ids = {*file.eos_ids, *map(index_of, ends)}
+    eos_ids = {index for index in file.eos_ids if with_added.id_to_token(index)}
+    eos_ids |= set(map(index_of, ends))
     if not eos_ids:
       raise ModelFileError(file.path, 'names no token that ends a text')
     if 'pad_token' in special_tokens:
       pad_id = index_of(special_tokens['pad_token'])
     else:
       pad_id = min(eos_ids)
-    if file.add_bos is None:
-      bos_ids = _leading_ids(with_added)
-    elif file.add_bos and 'bos_token' in special_tokens:
-      bos_ids = (index_of(special_tokens['bos_token']),)
-    else:
-      bos_ids = ()
     return cls(
       source=os.fspath(file.path),
       with_added=with_added,
       plain=plain,
-      bos_ids=bos_ids,
+      bos_ids=_leading_ids(with_added),
       eos_ids=tuple(sorted(eos_ids)),
       pad_id=pad_id,
       special_tokens=special_tokens,

@@ -3,6 +3,7 @@ import pathlib
 import shutil
 import unicodedata
 
+import damage
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -234,16 +235,32 @@ def test_ends_come_from_the_generation_config_too(folder):
   (folder.path / 'generation_config.json').write_text('{"eos_token_id": 7}')
   tokenizer = Tokenizer.from_folder(folder.path)
   assert tokenizer.eos_ids == (7, 316, 319)
+  # What is no id of a token is left out.
+  path = folder.path / 'generation_config.json'
+  path.write_text(
+    '{"eos_token_id": [8, -1, 320, 1e3, "a", true, 1' + '0' * 99 + ']}'
+  )
+  assert Tokenizer.from_folder(folder.path).eos_ids == (8, 316, 319)
 
 
 def test_whether_a_text_begins_with_bos(folder):
   config = 'tokenizer_config.json'
-  assert folder(config, lambda v: v.pop('bos_token')).bos_ids == (315,)
-  assert folder(config, lambda v: v.update(add_bos_token=True)).bos_ids == ()
-  assert folder(
-    config, lambda v: v.update(bos_token={'content': '<|begin_of_text|>'})
-  ).bos_ids == (315,)
-  assert folder(config, lambda v: v.update(add_bos_token=False)).bos_ids == ()
+  begin = '<|begin_of_text|>'
+  # The post-processor says it, unless the configuration does.
+  for values, expected in (
+    ({'bos_token': None}, (315,)),
+    ({'bos_token': {'content': begin}}, (315,)),
+    ({'add_bos_token': False}, ()),
+    ({'add_bos_token': True}, (315,)),
+    ({'add_bos_token': True, 'bos_token': '<|eot_id|>'}, (319,)),
+    ({'add_bos_token': True, 'bos_token': 'unknown'}, ()),
+  ):
+    tokenizer = folder(config, lambda v, values=values: v.update(values))
+    assert tokenizer.bos_ids == expected, values
+    tokenizer.save(folder.path)
+    assert Tokenizer.from_folder(folder.path).bos_ids == expected, values
+    shutil.copy(GOLDEN / 'tiny_llama' / 'tokenizer.json', folder.path)
+    shutil.copy(GOLDEN / 'tiny_llama' / config, folder.path)
 
 
 def test_a_template_is_a_file_or_in_the_configuration(folder):
@@ -343,3 +360,18 @@ def test_refuses_a_tokenizer_without_an_end(folder):
 
   with pytest.raises(ModelFileError, match='names no token that ends a text'):
     folder('tokenizer.json', change)
+
+
+def test_damage_ends_in_one_error(folder):
+  path = folder.path / 'tokenizer.json'
+  data = path.read_bytes()
+  outcomes = set()
+  for changed in damage.copies(data, len(data), seed=0, number=300):
+    path.write_bytes(changed)
+    try:
+      tokenizer = Tokenizer.from_folder(folder.path)
+      assert tokenizer.added_ids.isdisjoint(tokenizer.encode('<|eot_id|> the'))
+      outcomes.add('loaded')
+    except ModelFileError:
+      outcomes.add('refused')
+  assert outcomes == {'loaded', 'refused'}

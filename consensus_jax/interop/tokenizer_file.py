@@ -48,8 +48,6 @@ class TokenizerFile:
       relies on it.
     special_tokens: `bos_token`, `eos_token`, `pad_token` and `unk_token` as far
       as the model has them.
-    add_bos: whether a text begins with `bos_token`; None if the post-processor
-      in `spec` decides.
     eos_ids: ids that the files name as ends of a generation.
     chat_template: jinja, or None.
   """
@@ -57,7 +55,6 @@ class TokenizerFile:
   path: pathlib.Path
   spec: dict[str, Any]
   special_tokens: dict[str, str]
-  add_bos: bool | None
   eos_ids: tuple[int, ...]
   chat_template: str | None
 
@@ -77,26 +74,32 @@ def read_folder(folder: pathlib.Path) -> TokenizerFile:
   _check_spec(path, spec)
   config = json_file.read_object(folder / CONFIG_FILE) or {}
   generation = json_file.read_object(folder / _GENERATION_FILE) or {}
-  known = spec['model']['vocab'].keys() | {
-    token['content'] for token in spec['added_tokens']
+  ids = spec['model']['vocab'] | {
+    token['content']: token.get('id') for token in spec['added_tokens']
   }
   special_tokens = {}
   for name in _SPECIAL_TOKENS:
     token = config.get(name)
     token = token.get('content') if isinstance(token, dict) else token
-    if isinstance(token, str) and token in known:
+    if isinstance(token, str) and token in ids:
       special_tokens[name] = token
-  ends = generation.get('eos_token_id')
   add_bos = config.get('add_bos_token')
+  if isinstance(add_bos, bool):
+    # As transformers does: what this says goes before the post-processor.
+    spec['post_processor'] = (
+      _prepend(special_tokens['bos_token'], ids)
+      if add_bos and 'bos_token' in special_tokens
+      else None
+    )
+  ends = generation.get('eos_token_id')
   return TokenizerFile(
     path=path,
     spec=spec,
     special_tokens=special_tokens,
-    add_bos=add_bos if isinstance(add_bos, bool) else None,
     eos_ids=tuple(
       index
       for index in (ends if isinstance(ends, list) else [ends])
-      if type(index) is int and index >= 0
+      if type(index) is int and 0 <= index < 1 << 31
     ),
     chat_template=_folder_template(folder, config),
   )
@@ -251,7 +254,6 @@ def read_gguf_fields(
       },
     },
     special_tokens=special_tokens,
-    add_bos=None,
     eos_ids=() if end is None else (end,),
     chat_template=template if isinstance(template, str) else None,
   )
@@ -289,7 +291,7 @@ def _byte_level(use_regex: bool) -> dict[str, Any]:
   }
 
 
-def _prepend(token: str, vocabulary: Mapping[str, int]) -> dict[str, Any]:
+def _prepend(token: str, ids: Mapping[str, int]) -> dict[str, Any]:
   special = {'SpecialToken': {'id': token, 'type_id': 0}}
   first = {'Sequence': {'id': 'A', 'type_id': 0}}
   second = {'Sequence': {'id': 'B', 'type_id': 1}}
@@ -298,7 +300,7 @@ def _prepend(token: str, vocabulary: Mapping[str, int]) -> dict[str, Any]:
     'single': [special, first],
     'pair': [special, first, second],
     'special_tokens': {
-      token: {'id': token, 'ids': [vocabulary[token]], 'tokens': [token]}
+      token: {'id': token, 'ids': [ids[token]], 'tokens': [token]}
     },
   }
 
