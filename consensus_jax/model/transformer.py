@@ -85,19 +85,19 @@ class Layers(nnx.Module):
     head_dim = {'head_dim': c.head_dim}
     heads = {'heads': c.num_heads, **head_dim}
     kv_heads = {'kv_heads': c.num_kv_heads, **head_dim}
-    self.attention_norm = constant(1, embed)
+    self.attention_norm = constant(1.0, embed)
     self.query = dense(heads | embed, c.embed_dim)
     self.key = dense(kv_heads | embed, c.embed_dim)
     self.value = dense(kv_heads | embed, c.embed_dim)
     self.attention_output = dense(embed | heads, c.num_heads * c.head_dim)
     if c.qkv_bias:
-      self.query_bias = constant(0, heads)
-      self.key_bias = constant(0, kv_heads)
-      self.value_bias = constant(0, kv_heads)
+      self.query_bias = constant(0.0, heads)
+      self.key_bias = constant(0.0, kv_heads)
+      self.value_bias = constant(0.0, kv_heads)
     if c.qk_norm:
-      self.query_norm = constant(1, head_dim)
-      self.key_norm = constant(1, head_dim)
-    self.mlp_norm = constant(1, embed)
+      self.query_norm = constant(1.0, head_dim)
+      self.key_norm = constant(1.0, head_dim)
+    self.mlp_norm = constant(1.0, embed)
     if c.gated_mlp:
       self.gate = dense(mlp | embed, c.embed_dim)
     self.up = dense(mlp | embed, c.embed_dim)
@@ -155,7 +155,7 @@ def param_shardings(config: ModelConfig, mesh: jax.sharding.Mesh) -> Params:
   """Where each parameter lives on the mesh."""
   return jax.tree.map(
     lambda leaf, axes: named_sharding(mesh, axes, leaf.shape),
-    abstract_params(config, jnp.float32),
+    abstract_params(config, jnp.dtype('float32')),
     param_axes(config),
   )
 
