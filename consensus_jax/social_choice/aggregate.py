@@ -1,18 +1,32 @@
 """From predicted rewards to a group's choice, with all that led there."""
 
 import dataclasses
+import fractions
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from consensus_jax.social_choice import checks, rankings, tie_breaks, welfare
+from consensus_jax.social_choice import (
+  checks,
+  rankings,
+  rules,
+  tie_breaks,
+  welfare,
+)
+from consensus_jax.social_choice.chunks import Members
 from consensus_jax.social_choice.utilities import UtilityMap
 from consensus_jax.social_choice.welfare import WinnerChange
 
 __all__ = ['Aggregation', 'aggregate']
+
+_NAMES = {0.0: 'utilitarian', 1.0: 'nash', math.inf: 'rawlsian'}
+
+# Four times as many, as rules need it, still fit a 32-bit integer.
+_MOST_VOTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,26 +40,27 @@ class Aggregation:
     rule: which rule ranked the candidates.
     parameters: of the rule.
     utility: the map that made `utilities` from the rewards.
-    utilities: [candidates, members]; NaN for refused candidates.
+    utilities: [candidates, members]; NaN for refused candidates; None if the
+      members were read in chunks.
     weights: one a member.
     welfare: isoelastic welfare at `alpha`, whatever the rule.
     scores: what the rule ranks by, higher is better; equal to `welfare` for
-      'isoelastic'.
+      'isoelastic'; None where a rule gives an order and no numbers.
     ranks: 1 = best; equal candidates share a rank and the next is skipped.
     tied: the candidates of rank 1.
     winner: the one of `tied` that the tie-break chose; None if all candidates
       were refused.
-    tie_break: how.
+    tie_break: how; 'lottery' if the rule itself is a draw.
     seed: of the tie-break.
     refused: why a candidate was not ranked, None if it was.
     sensitivity: the winner under isoelastic welfare at other alphas.
-    changes: the alphas where that winner changes.
+    changes: the alphas where that winner changes; None if not searched.
   """
 
   rule: str
   parameters: dict[str, Any]
   utility: UtilityMap
-  utilities: np.ndarray
+  utilities: np.ndarray | None
   weights: tuple[float, ...]
   welfare: tuple[float | None, ...]
   scores: tuple[float | None, ...]
@@ -56,7 +71,7 @@ class Aggregation:
   seed: int
   refused: tuple[str | None, ...]
   sensitivity: tuple[tuple[float, int], ...]
-  changes: tuple[WinnerChange, ...]
+  changes: tuple[WinnerChange, ...] | None
 
   def to_json(self) -> dict[str, Any]:
     """How the candidates were ranked, as an outcome stores it.
@@ -71,72 +86,123 @@ class Aggregation:
       'tied': list(self.tied),
       'tie_break': self.tie_break,
       'seed': self.seed,
-      'changes': [change._asdict() for change in self.changes],
+      'changes': [change._asdict() for change in self.changes or ()],
     }
 
 
 def aggregate(
-  rewards: ArrayLike | Sequence[Any],
+  rewards: Any,
   *,
   rule: str = 'isoelastic',
   alpha: float | int = 0.0,
+  delta: float | int = 2.0,
+  strength: str = 'winning_votes',
+  threshold: float | int = 0.0,
   utility: UtilityMap = UtilityMap(),  # noqa: B008 (it is frozen)
   weights: ArrayLike | Sequence[Any] | None = None,
   tie_break: str = 'tbrc',
   seed: int = 0,
   alphas: Sequence[float | int] = welfare.ALPHAS,
+  chunk: int | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Aggregation:
   """Ranks candidates by what their members are predicted to think of them.
+
+  Welfare rules ('isoelastic', 'gini', 'leximin') read utilities; all others
+  read only how each member orders the candidates, except that 'approval' and
+  'majority_judgment' compare rewards between members.
 
   Args:
     rewards: [candidates, members]. A candidate with a reward that is None, NaN
       or infinite is refused; the others go on.
-    rule: 'isoelastic'.
+    rule: one of `rules.Rule`.
     alpha: aversion to inequality of 'isoelastic' in [0, inf]; with other rules
       it only says which welfare is reported beside their ranks.
+    delta: aversion to inequality of 'gini' in [1, inf].
+    strength: of a majority, for 'schulze', 'split_cycle', 'minimax' and
+      'ranked_pairs': 'winning_votes' or 'margins'.
+    threshold: a member approves of what it rewards more, for 'approval'.
     utility: from rewards to utilities.
     weights: one a member; not negative, not all zero; None counts all alike.
+      Votes are counted exactly if weights are short decimal numbers.
     tie_break: 'tbrc', 'random' or 'first' (`tie_breaks.break_ties`).
-    seed: of the tie-break.
+    seed: of the tie-break, and of the draw of 'maximal_lottery'.
     alphas: where to report the isoelastic winner as well.
+    chunk: members at a time, for groups too large for the memory; `rewards`
+      may then be anything that numpy can slice, such as a `numpy.memmap`. The
+      result leaves out `utilities` and `changes`.
+    mesh: spreads the members of each chunk over its axis 'data'.
 
   Raises:
     ValueError: naming the argument that is out of range.
   """
-  values = np.array(rewards, np.float32)
-  checks.check_axes('rewards', values, ('candidates', 'members'))
-  if values.ndim != 2:
+  if chunk is None:
+    rewards = np.array(rewards, np.float32)
+  elif chunk < 1:
+    raise ValueError(f'chunk must be 1 or more, got {chunk}')
+  checks.check_axes('rewards', rewards, ('candidates', 'members'))
+  shape = np.shape(rewards)
+  if len(shape) != 2:
     raise ValueError(
-      f'rewards must be [candidates, members], got {list(values.shape)}'
+      f'rewards must be [candidates, members], got {list(shape)}'
     )
-  if rule != 'isoelastic':
-    raise ValueError(f"rule must be 'isoelastic', got {rule!r}")
   checks.check_alpha(alpha)
   checks.check_alphas(alphas)
-  candidates, members = values.shape
-  shares = np.ones(members) if weights is None else np.asarray(weights, float)
-  if shares.shape != (members,):
+  parameters = rules.rule_parameters(
+    rule,
+    alpha=float(alpha),
+    delta=float(delta),
+    strength=strength,
+    threshold=float(threshold),
+  )
+  tie_breaks.check_tie_break(tie_break, seed)
+  count, size = shape
+  shares = np.ones(size) if weights is None else np.asarray(weights, float)
+  if shares.shape != (size,):
     raise ValueError(
-      f'weights must hold one number a member, {members}, got the shape '
+      f'weights must hold one number a member, {size}, got the shape '
       f'{list(shares.shape)}'
     )
   checks.check_weights(shares)
 
-  refused = tuple(_why_refused(row) for row in values)
-  kept = np.array([i for i, why in enumerate(refused) if why is None], int)
-  utilities = np.full(values.shape, np.nan, np.float32)
+  refused = _refused(rewards, chunk or size)
+  kept = np.flatnonzero([why is None for why in refused])
+  members = Members(
+    rewards, kept, shares, _whole(shares), utility, chunk or size, mesh
+  )
+  utilities = None
+  if chunk is None:
+    utilities = np.full(shape, np.nan, np.float32)
+    utilities[kept] = utility(rewards[kept])
+
+  def spread(values):
+    by_candidate = dict(zip(kept.tolist(), values, strict=True))
+    return tuple(by_candidate.get(index) for index in range(count))
+
+  def winner_of(ranks):
+    order = tie_breaks.break_ties(
+      ranks,
+      lambda member: rules.ballot(members, member),
+      size,
+      tie_break,
+      seed,
+      weights=shares,
+    )
+    return int(kept[np.argmin(order)])
+
+  name = _NAMES.get(float(alpha), rule) if rule == 'isoelastic' else rule
   result: dict[str, Any] = {
     'rule': rule,
-    'parameters': {'alpha': float(alpha), 'name': _name(alpha)},
+    'parameters': {'name': name, 'alpha': float(alpha), **parameters},
     'utility': utility,
     'utilities': utilities,
     'weights': tuple(shares.tolist()),
-    'tie_break': tie_break,
+    'tie_break': 'lottery' if rule == 'maximal_lottery' else tie_break,
     'seed': seed,
     'refused': refused,
   }
   if not len(kept):
-    nothing = (None,) * candidates
+    nothing = (None,) * count
     return Aggregation(
       **result,
       welfare=nothing,
@@ -147,62 +213,71 @@ def aggregate(
       sensitivity=(),
       changes=(),
     )
-  utilities[kept] = utility(values[kept])
 
-  def winner_of(ranks):
-    order = tie_breaks.break_ties(
-      ranks,
-      lambda member: np.unique(-values[kept, member], return_inverse=True)[1],
-      members,
-      tie_break,
-      seed,
-      weights=shares,
-    )
-    return int(kept[np.argmin(order)])
-
-  curve = welfare.welfare_curve(
-    utilities[kept], (float(alpha), *alphas), weights=shares
+  at_alpha, *at_alphas = members.welfare(np.array([alpha, *alphas]))
+  ranking = (
+    rules.by_scores(at_alpha, welfare.TIE_TOLERANCE)
+    if rule == 'isoelastic'
+    else rules.rank(rule, parameters, members, tie_break, seed)
   )
-  by_alpha = [
-    rankings.ranks_within_tolerance(np.asarray(row), welfare.TIE_TOLERANCE)
-    for row in curve.welfare
-  ]
-  ranks, scores = by_alpha[0], np.asarray(curve.welfare[0]).tolist()
+  if ranking.winner is None:
+    winner = winner_of(ranking.ranks)
+  else:
+    winner = int(kept[ranking.winner])
+  scores: list[float | None] = [None] * len(kept)
+  if ranking.scores is not None:
+    scores = ranking.scores.astype(float).tolist()
   return Aggregation(
     **result,
-    welfare=_spread(scores, kept, candidates),
-    scores=_spread(scores, kept, candidates),
-    ranks=_spread(rankings.competition_ranks(ranks).tolist(), kept, candidates),
-    tied=tuple(kept[ranks == 0].tolist()),
-    winner=winner_of(ranks),
+    welfare=spread(at_alpha.tolist()),
+    scores=spread(scores),
+    ranks=spread(rankings.competition_ranks(ranking.ranks).tolist()),
+    tied=tuple(kept[ranking.ranks == 0].tolist()),
+    winner=winner,
     sensitivity=tuple(
-      (float(at), winner_of(row))
-      for at, row in zip(alphas, by_alpha[1:], strict=True)
-    ),
-    changes=tuple(
-      change._replace(
-        before=int(kept[change.before]), after=int(kept[change.after])
+      (
+        float(at),
+        winner_of(rules.by_scores(row, welfare.TIE_TOLERANCE).ranks),
       )
-      for change in welfare.winner_changes(utilities[kept], weights=shares)
+      for at, row in zip(alphas, at_alphas, strict=True)
     ),
+    changes=None if utilities is None else _changes(utilities, kept, shares),
   )
 
 
-def _why_refused(rewards) -> str | None:
-  bad = np.flatnonzero(~np.isfinite(rewards))
-  if not len(bad):
-    return None
-  kind = 'NaN' if np.isnan(rewards[bad[0]]) else 'infinite'
-  return f'{kind} reward for member {int(bad[0]) + 1}'
+def _changes(utilities, kept, weights):
+  return tuple(
+    change._replace(
+      before=int(kept[change.before]), after=int(kept[change.after])
+    )
+    for change in welfare.winner_changes(utilities[kept], weights=weights)
+  )
 
 
-def _name(alpha: float | int) -> str:
-  names = {0.0: 'utilitarian', 1.0: 'nash', math.inf: 'rawlsian'}
-  return names.get(float(alpha), 'isoelastic')
+def _refused(rewards, chunk) -> tuple[str | None, ...]:
+  refused: list[str | None] = [None] * len(rewards)
+  for start in range(0, rewards.shape[1], chunk):
+    part = np.asarray(rewards[:, start : start + chunk], np.float32)
+    bad = ~np.isfinite(part)
+    for index in np.flatnonzero(bad.any(axis=1)):
+      if refused[index] is None:
+        member = int(np.argmax(bad[index]))
+        kind = 'NaN' if np.isnan(part[index, member]) else 'infinite'
+        refused[index] = f'{kind} reward for member {start + member + 1}'
+  return tuple(refused)
 
 
-def _spread(values, kept, candidates) -> tuple:
-  spread: list[Any] = [None] * candidates
-  for index, value in zip(kept, values, strict=True):
-    spread[index] = value
-  return tuple(spread)
+def _whole(weights):
+  """Weights as whole numbers in the same proportions, where that is possible.
+
+  Sums of whole numbers are exact, so that 0.1 + 0.2 ties with 0.3.
+  """
+  if (weights == np.round(weights)).all():
+    whole = weights
+  else:
+    exact = [fractions.Fraction(repr(weight)) for weight in weights.tolist()]
+    unit = math.lcm(*(weight.denominator for weight in exact))
+    whole = np.array([float(weight * unit) for weight in exact])
+  if whole.sum() <= _MOST_VOTES:
+    return whole.astype(np.int32)
+  return weights.astype(np.float32)

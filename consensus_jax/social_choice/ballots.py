@@ -63,8 +63,7 @@ def approval_scores(approvals, weights):
 def first_places(ranks, weights, alive):
   """Weight of the members who rank no `alive` candidate above this one."""
   ranks = jnp.asarray(ranks)
-  worst = jnp.iinfo(ranks.dtype).max
-  left = jnp.where(alive[..., None], ranks, worst)
+  left = jnp.where(alive[..., None], ranks, _largest(ranks.dtype))
   tops = (left == left.min(axis=-2, keepdims=True)) & alive[..., None]
   return jnp.where(tops, _per_member(ranks, weights), 0).sum(axis=-1)
 
@@ -76,12 +75,7 @@ def _instant_runoff(ranks, weights):
   def round_of(state):
     number, alive, rounds = state
     counts = first_places(ranks, weights, alive)
-    most = (
-      jnp.iinfo(counts.dtype)
-      if counts.dtype.kind == 'i'
-      else jnp.finfo(counts.dtype)
-    )
-    left = jnp.where(alive, counts, most.max)
+    left = jnp.where(alive, counts, _largest(counts.dtype))
     out = alive & (left == left.min(axis=-1, keepdims=True))
     return number + 1, alive & ~out, jnp.where(out, number, rounds)
 
@@ -90,6 +84,11 @@ def _instant_runoff(ranks, weights):
   return dense_ranks(
     jax.lax.while_loop(lambda state: state[1].any(), round_of, start)[2]
   )
+
+
+def _largest(dtype):
+  whole = jnp.issubdtype(dtype, jnp.integer)
+  return jnp.iinfo(dtype).max if whole else jnp.inf
 
 
 def _per_member(values, weights):

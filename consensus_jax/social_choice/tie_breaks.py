@@ -6,12 +6,12 @@ Schulze 2011, section 5, in the form that the Habermas Machine (Tessler et al.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int, Real
 
-__all__ = ['TieBreak', 'break_ties']
+__all__ = ['TieBreak', 'break_ties', 'check_tie_break']
 
 TieBreak = Literal['tbrc', 'random', 'first']
 
@@ -45,12 +45,7 @@ def break_ties(
   Raises:
     ValueError: if `tie_break` is not known or `seed` is negative.
   """
-  if tie_break not in ('tbrc', 'random', 'first'):
-    raise ValueError(
-      f"tie_break must be 'tbrc', 'random' or 'first', got {tie_break!r}"
-    )
-  if seed < 0:
-    raise ValueError(f'seed must not be negative, got {seed}')
+  check_tie_break(tie_break, seed)
   order = _dense(ranks)
   random = np.random.default_rng(seed)
   if tie_break == 'tbrc' and _tied(order):
@@ -64,6 +59,16 @@ def break_ties(
   if tie_break != 'first':
     random.shuffle(final)
   return _refine(order, final)
+
+
+def check_tie_break(tie_break: str, seed: int) -> None:
+  """Refuses an unknown tie-break and a negative seed."""
+  if tie_break not in get_args(TieBreak):
+    raise ValueError(
+      f"tie_break must be 'tbrc', 'random' or 'first', got {tie_break!r}"
+    )
+  if seed < 0:
+    raise ValueError(f'seed must not be negative, got {seed}')
 
 
 def _draw(members, random, weights):
