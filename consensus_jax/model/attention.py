@@ -65,13 +65,19 @@ def rope_tables(
     smooth = jnp.clip(smooth, 0, 1)
     frequency = frequency * (smooth + (1 - smooth) / scaling.factor)
   angle = positions[..., None, None].astype(jnp.float32) * frequency
-  return jnp.sin(angle), jnp.cos(angle)
+  tables = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+  # XLA would fuse sine and cosine into every layer and compute them again for
+  # each head. It does not fuse through a product, so multiply by one.
+  one = jnp.eye(2 * half, dtype=jnp.float32)
+  tables = jnp.matmul(tables, one, precision='highest')
+  sin, cos = jnp.split(tables, 2, axis=-1)
+  return sin, cos
 
 
 def rotate(
   x: Float[Array, 'batch length heads head_dim'],
-  sin: Float[Array, 'batch length 1 half'],
-  cos: Float[Array, 'batch length 1 half'],
+  sin: Float[Array, '#batch length 1 half'],
+  cos: Float[Array, '#batch length 1 half'],
 ) -> Float[Array, 'batch length heads head_dim']:
   """Rotates the halves of each head by the angles of its position."""
   first, second = jnp.split(x, 2, axis=-1)
