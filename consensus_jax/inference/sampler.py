@@ -128,9 +128,12 @@ def sample(
     progress: called with (tokens drawn per candidate, max_tokens).
 
   Raises:
-    ValueError: if prompt and continuation exceed the model's context.
+    ValueError: if the prompt is empty, or exceeds the model's context together
+      with the continuation.
     FloatingPointError: if the model's logits are not finite.
   """
+  if not len(prompt):
+    raise ValueError('the prompt has no tokens')
   excess = len(prompt) + max_tokens - config.max_length
   if excess > 0:
     raise ValueError(
