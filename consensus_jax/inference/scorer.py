@@ -69,8 +69,10 @@ def score(
     )
   rewards = np.zeros((len(continuations), len(prefixes)), np.float32)
   calls = _by_length(continuations)
+  # One length for all prefixes, so that they share one compilation.
+  width = bucket(max(map(len, prefixes), default=1))
   for member, prefix in enumerate(prefixes):
-    tokens = np.zeros((1, bucket(len(prefix))), np.int32)
+    tokens = np.zeros((1, width), np.int32)
     tokens[0, : len(prefix)] = prefix
     keys, length = (
       _prefill(params, tokens, config=config),

@@ -243,6 +243,7 @@ def causal_mask(length: int) -> Bool[Array, '1 length length']:
 def _over_layers(body, x, layers):
   if not isinstance(layers[0], tuple):
     return jax.lax.scan(body, x, layers)
+  body = jax.jit(body)  # traced for the first layer only
   outputs = []
   for i in range(len(layers[0])):
     x, output = body(x, [each and each[i] for each in layers])
