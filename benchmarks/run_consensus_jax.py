@@ -9,8 +9,8 @@ import resource
 import sys
 import time
 
-import job
 import jax.numpy as jnp
+import job
 import numpy as np
 
 from consensus_jax.inference import compute

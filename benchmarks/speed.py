@@ -17,9 +17,9 @@ import sys
 import tempfile
 import time
 
-import job
 import jax
 import jax.numpy as jnp
+import job
 import numpy as np
 
 from consensus_jax.interop.pretrained import (
