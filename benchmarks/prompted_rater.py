@@ -1,6 +1,6 @@
 """How well the prompted rater tells what real people agree with.
 
-`python benchmarks/prompted_rater.py FOLDER [CONVERSATION ...]`: the folder holds
+`python benchmarks/prompted_rater.py FOLDER [CONVERSATION ...]`: FOLDER holds
 Polis exports, one folder a conversation (`comments.csv`, `summary.csv`,
 `participants-votes.csv`). For each participant who wrote comments and voted on
 others', the comments are the opinion, and the rater scores statements that

@@ -21,15 +21,20 @@ from consensus_jax import (
 )
 from consensus_jax.deliberation import Deliberation, InputError, Outcome
 
-# Makes a `Mediator` from the values of --model and --dtype, None if not given.
-LoadMediator = Callable[[str | None, str | None], Any]
+# Makes a `Mediator` from the values of --model, --reward_model and --dtype, None
+# if not given.
+LoadMediator = Callable[[str | None, str | None, str | None], Any]
 
 
-def load_mediator(model: str | None, dtype: str | None) -> Any:
-  """The mediator of a model folder or file; None is the embedded model."""
+def load_mediator(
+  model: str | None, reward_model: str | None, dtype: str | None
+) -> Any:
+  """The mediator of model folders or files; None is the embedded model."""
   from consensus_jax import mediator
 
-  return mediator.Mediator.from_pretrained(model, dtype=dtype)
+  return mediator.Mediator.from_pretrained(
+    model, reward_model=reward_model, dtype=dtype
+  )
 
 
 def main(
@@ -41,7 +46,8 @@ def main(
 
   Args:
     argv: arguments; those of the process by default.
-    load: makes the mediator from the values of --model and --dtype.
+    load: makes the mediator from the values of --model, --reward_model and
+      --dtype.
 
   Returns:
     The exit code.
@@ -73,8 +79,10 @@ def _is_model_error(error: ValueError) -> bool:
 
 def _run(args: argparse.Namespace, load: LoadMediator) -> int:
   chosen = cli_arguments.chosen_settings(args)
-  if args.model is not None and not pathlib.Path(args.model).exists():
-    raise InputError(f'there is no {args.model}', field=('--model',))
+  for flag in ('model', 'reward_model'):
+    path = getattr(args, flag)
+    if path is not None and not pathlib.Path(path).exists():
+      raise InputError(f'there is no {path}', field=(f'--{flag}',))
   taken = [] if args.file == '-' else [args.file]
   for flag in ('out', 'report'):
     path = getattr(args, flag)
@@ -133,6 +141,7 @@ def _run_record(
   return {
     'verb': args.verb,
     'model': args.model,
+    'reward_model': args.reward_model,
     'dtype': args.dtype,
     'settings': record,
   }
@@ -178,7 +187,8 @@ def _mediation(
   def loaded() -> Any:
     if bar:
       bar(settings.Progress(stage='load', done=0, total=1))
-    return load(args.model, None if args.dtype == 'auto' else args.dtype)
+    dtype = None if args.dtype == 'auto' else args.dtype
+    return load(args.model, args.reward_model, dtype)
 
   def mediate(index: int, deliberation: Deliberation) -> Outcome:
     title = f'[{index + 1}/{of}] ' if of > 1 else ''

@@ -102,6 +102,12 @@ def _add_verb(verbs: Any, name: str, summary: str, text: str):
     help='a Hugging Face folder or a GGUF file; the embedded model by default',
   )
   verb.add_argument(
+    '--reward_model',
+    metavar='PATH',
+    help='likewise, with a reward head (a Hugging Face sequence classifier with '
+    'one label); by default the model above is asked, as a prompted rater',
+  )
+  verb.add_argument(
     '--dtype',
     choices=('auto', 'bfloat16', 'float32'),
     default='auto',

@@ -27,14 +27,14 @@ class _Mediator:
   """Gives the same outcome to every question, and remembers its calls."""
 
   def __init__(self, *, refuse: bool = False):
-    self.loaded: list[tuple[str | None, str | None]] = []
+    self.loaded: list[tuple[str | None, ...]] = []
     self.calls: list[tuple[str, str, Settings]] = []
     self.fail: dict[str, Exception | type[BaseException]] = {}
     self.sha256 = 'ab'
     self.refuse = refuse
 
-  def load(self, model, dtype):
-    self.loaded.append((model, dtype))
+  def load(self, model, reward_model, dtype):
+    self.loaded.append((model, reward_model, dtype))
     return self
 
   def mediate(self, deliberation, settings, *, progress):
@@ -120,27 +120,30 @@ def test_json_goes_to_standard_output_alone(run, mediator):
   assert outcome.run == {
     'verb': 'deliberate',
     'model': None,
+    'reward_model': None,
     'dtype': 'auto',
     'settings': {**dataclasses.asdict(Settings())},
     'input_sha256': Deliberation.from_json(_GOOD).fingerprint,
   }
   assert out.count('\n') == 1
   assert err.endswith(' s\n')
-  assert mediator.loaded == [(None, None)]
+  assert mediator.loaded == [(None, None, None)]
 
 
 def test_every_flag_arrives(run, mediator):
   _write('in.json', _GOOD)
   pathlib.Path('model').mkdir()
+  pathlib.Path('judge').mkdir()
   code, *_ = run(
     *('deliberate', 'in.json', '--model', 'model', '--dtype', 'bfloat16'),
+    *('--reward_model', 'judge'),
     *('--policy', 'few_shot', '--num_candidates', 3, '--max_tokens', 9),
     *('--temperature', 0.5, '--top_p', 0.8, '--top_k', 7, '--min_p', 0.1),
     *('--alpha', 2, '--utility', 'sigmoid', '--overflow', 'truncate'),
     *('--seed', 11),
   )
   assert code == 0
-  assert mediator.loaded == [('model', 'bfloat16')]
+  assert mediator.loaded == [('model', 'judge', 'bfloat16')]
   settings = mediator.calls[0][2]
   assert settings == Settings(
     policy='few_shot',
@@ -377,7 +380,7 @@ def test_a_long_prompt_of_one_record(run, mediator):
 
 
 def test_a_bad_model_is_one_line(run):
-  def load(model, dtype):
+  def load(model, reward_model, dtype):
     raise ModelFileError(model, 'is truncated')
 
   _write('in.json', _GOOD)
@@ -387,7 +390,7 @@ def test_a_bad_model_is_one_line(run):
 
 
 def test_a_defect_keeps_its_traceback(run, mediator):
-  def load(model, dtype):
+  def load(model, reward_model, dtype):
     raise ValueError('a defect')
 
   _write('in.json', _GOOD)
