@@ -21,8 +21,8 @@ from consensus_jax import (
 )
 from consensus_jax.deliberation import Deliberation, InputError, Outcome
 
-# Makes a `Mediator` from the values of --model, --reward_model and --dtype, None
-# if not given.
+# Makes a `Mediator` from the values of --model, --reward_model and --dtype,
+# None if not given.
 LoadMediator = Callable[[str | None, str | None, str | None], Any]
 
 

@@ -104,8 +104,8 @@ def _add_verb(verbs: Any, name: str, summary: str, text: str):
   verb.add_argument(
     '--reward_model',
     metavar='PATH',
-    help='likewise, with a reward head (a Hugging Face sequence classifier with '
-    'one label); by default the model above is asked, as a prompted rater',
+    help='likewise, with a reward head (a Hugging Face sequence classifier '
+    'with one label); by default --model is asked, as a prompted rater',
   )
   verb.add_argument(
     '--dtype',
