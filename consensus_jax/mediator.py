@@ -357,13 +357,15 @@ def _candidate(
   rewards: np.ndarray,
   aggregation: Aggregation,
 ) -> Candidate:
+  utilities = aggregation.utilities
+  assert utilities is not None, 'members were not read in chunks'
   refused = aggregation.refused[index]
   if not text:
     refused = 'the model wrote nothing'
   return Candidate(
     text=each.text.strip(),
     rewards=_numbers(rewards),
-    utilities=_numbers(aggregation.utilities[index]),
+    utilities=_numbers(utilities[index]),
     welfare=aggregation.welfare[index],
     rank=aggregation.ranks[index],
     num_tokens=len(each.tokens),
