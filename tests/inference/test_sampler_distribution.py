@@ -103,16 +103,22 @@ def test_every_token_of_any_vocabulary_can_be_drawn(vocab):
 
 
 @pytest.mark.parametrize(
-  'sampling',
-  [Sampling(top_k=2), Sampling(top_p=0.01), Sampling(min_p=0.9)],
+  'sampling, kept',
+  [
+    (Sampling(top_k=2), 2),
+    (Sampling(top_k=3, min_p=0.5), 3),
+    (Sampling(top_p=0.002), 2),
+    (Sampling(min_p=0.97), 3),
+    (Sampling(top_k=20), 20),
+  ],
   ids=str,
 )
-def test_filters_that_keep_a_hundredth_of_the_mass(sampling):
+def test_filters_that_keep_a_thousandth_of_the_mass(sampling, kept):
   """Among many tokens of nearly the same probability."""
-  logits = logits_of(0.05)
-  logits[[3, 150]] = logits.max() + [0.3, 0.31]
+  logits = logits_of(0.05, vocab=1000)
+  logits[[3, 150]] = logits.max() + [0.02, 0.03]
   expected = filtered(logits, sampling)
-  assert 2 <= np.count_nonzero(expected) <= 3
+  assert np.count_nonzero(expected) == kept
   check(draw(logits, sampling), expected)
 
 
