@@ -255,7 +255,7 @@ def _changes(utilities, kept, weights):
 
 
 def _refused(rewards, chunk) -> tuple[str | None, ...]:
-  refused: list[str | None] = [None] * len(rewards)
+  refused: list[str | None] = [None] * rewards.shape[0]
   for start in range(0, rewards.shape[1], chunk):
     part = np.asarray(rewards[:, start : start + chunk], np.float32)
     bad = ~np.isfinite(part)

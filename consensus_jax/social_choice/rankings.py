@@ -2,9 +2,15 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Real
 
-__all__ = ['competition_ranks', 'dense_ranks', 'ranks_within_tolerance']
+__all__ = [
+  'competition_ranks',
+  'dense_ranks',
+  'member_ranks',
+  'ranks_within_tolerance',
+]
 
 
 def dense_ranks(
@@ -17,6 +23,18 @@ def dense_ranks(
   earlier = jnp.tril(jnp.ones(equal.shape[-2:], bool), -1)
   first = ~(equal & jnp.broadcast_to(earlier, equal.shape)).any(axis=-1)
   return (better & first[..., None, :]).sum(axis=-1, dtype=jnp.int32)
+
+
+def member_ranks(
+  rewards: Real[ArrayLike, '*batch candidates members'],
+) -> Int[Array, '*batch candidates members']:
+  """The ranks that each member gives, 0 = its highest reward; ties are kept.
+
+  Compares all pairs of candidates: the fastest way for dozens of them, but a
+  sort is better for thousands.
+  """
+  by_member = jnp.swapaxes(jnp.asarray(rewards), -1, -2)
+  return jnp.swapaxes(dense_ranks(by_member), -1, -2)
 
 
 def ranks_within_tolerance(

@@ -21,6 +21,8 @@ __all__ = [
   'widest_paths',
 ]
 
+_BLOCK = 64
+
 
 @jax.jit
 def widest_paths(
@@ -31,14 +33,31 @@ def widest_paths(
   A path is as strong as its weakest majority (Floyd and Warshall).
   """
   candidates = strengths.shape[-1]
+  groups = strengths.reshape(-1, candidates, candidates)
+  paths = jax.lax.platform_dependent(groups, cpu=_in_blocks, default=_paths)
+  paths = jnp.where(jnp.eye(candidates, dtype=bool)[None], 0, paths)
+  return paths.reshape(strengths.shape)
 
+
+def _paths(groups):
+  # Groups last, so that neighbours in memory do the same.
   def through(middle, paths):
-    to = jax.lax.dynamic_slice_in_dim(paths, middle, 1, axis=-1)
-    onward = jax.lax.dynamic_slice_in_dim(paths, middle, 1, axis=-2)
+    to = jax.lax.dynamic_slice_in_dim(paths, middle, 1, axis=1)
+    onward = jax.lax.dynamic_slice_in_dim(paths, middle, 1, axis=0)
     return jnp.maximum(paths, jnp.minimum(to, onward))
 
-  paths = jax.lax.fori_loop(0, candidates, through, strengths)
-  return jnp.where(jnp.eye(candidates, dtype=bool), 0, paths)
+  paths = jnp.moveaxis(groups, 0, -1)
+  return jnp.moveaxis(jax.lax.fori_loop(0, len(paths), through, paths), -1, 0)
+
+
+def _in_blocks(groups):
+  """As many groups at a time as stay in a processor's cache."""
+  count = len(groups)
+  if count <= _BLOCK:
+    return _paths(groups)
+  fill = ((0, -count % _BLOCK), (0, 0), (0, 0))
+  blocks = jnp.pad(groups, fill).reshape(-1, _BLOCK, *groups.shape[1:])
+  return jax.lax.map(_paths, blocks).reshape(-1, *groups.shape[1:])[:count]
 
 
 @functools.partial(jax.jit, static_argnames='strength')

@@ -158,6 +158,21 @@ def test_batches_jit_and_vmap_agree():
       np.testing.assert_array_equal(rule(ranks[place]), whole[place])
 
 
+def test_many_groups_are_taken_in_blocks():
+  ranks = np.random.default_rng(0).integers(0, 4, (150, 5, 7))
+  together = np.asarray(schulze.schulze(ranks))
+  alone = [np.asarray(schulze.schulze(group)) for group in ranks]
+  np.testing.assert_array_equal(together, alone)
+
+
+def test_member_ranks():
+  rewards = np.random.default_rng(0).integers(-2, 3, (4, 5, 7))
+  got = np.asarray(rankings.member_ranks(rewards))
+  for group, member in np.ndindex(4, 7):
+    want = np.unique(-rewards[group, :, member], return_inverse=True)[1]
+    np.testing.assert_array_equal(got[group, :, member], want)
+
+
 def test_many_members_take_the_other_path():
   ranks = np.random.default_rng(0).integers(0, 9, (2, 5, 300))
   support = np.asarray(pairwise.pairwise_support(ranks))
