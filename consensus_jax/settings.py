@@ -44,7 +44,7 @@ class Settings:
   temperature: float | int = 0.7
   top_p: float | int = 0.95
   top_k: int | None = None
-  min_p: float | int = 0.0
+  min_p: float | int = 0.1
   alpha: float | int = 0.0
   utility: Utility = 'shift'
   overflow: Overflow = 'error'
