@@ -138,7 +138,7 @@ def test_every_flag_arrives(run, mediator):
     *('deliberate', 'in.json', '--model', 'model', '--dtype', 'bfloat16'),
     *('--reward_model', 'judge'),
     *('--policy', 'few_shot', '--num_candidates', 3, '--max_tokens', 9),
-    *('--temperature', 0.5, '--top_p', 0.8, '--top_k', 7, '--min_p', 0.1),
+    *('--temperature', 0.5, '--top_p', 0.8, '--top_k', 7, '--min_p', 0.2),
     *('--alpha', 2, '--utility', 'sigmoid', '--overflow', 'truncate'),
     *('--seed', 11),
   )
@@ -152,7 +152,7 @@ def test_every_flag_arrives(run, mediator):
     temperature=0.5,
     top_p=0.8,
     top_k=7,
-    min_p=0.1,
+    min_p=0.2,
     alpha=2.0,
     utility='sigmoid',
     overflow='truncate',
