@@ -76,7 +76,7 @@ def fit(
     {
       'participant': before.participant,
       'tokens': length,
-      'kept_tokens': fits,
+      'kept_tokens': len(tokenizer.encode(after.text)),
       'lost': before.text[len(after.text) :].strip(),
     }
     for before, after, length in zip(
