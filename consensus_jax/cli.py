@@ -137,7 +137,8 @@ def _run_record(
   # What has to be equal for an interrupted run to go on.
   record = dataclasses.asdict(chosen)
   if args.verb == 'rank':
-    record = {name: record[name] for name in ('alpha', 'utility', 'overflow')}
+    for name in settings.WRITING:
+      del record[name]
   return {
     'verb': args.verb,
     'model': args.model,

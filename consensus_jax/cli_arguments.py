@@ -9,6 +9,7 @@ from typing import Any, NoReturn, get_args
 import consensus_jax
 from consensus_jax import settings
 from consensus_jax.deliberation import InputError
+from consensus_jax.social_choice import names
 
 _DESCRIPTION = """\
 Finds statements that a group with diverse opinions agrees on.
@@ -136,12 +137,18 @@ def _add_writing(verb) -> None:
     ('top_p', float, 'sample from the tokens with this probability in sum'),
     ('top_k', int, 'sample from this many likeliest tokens'),
     ('min_p', float, 'least probability, relative to the likeliest token'),
-    ('seed', int, 'the same seed gives the same statements'),
   ):
     _add_setting(verb, name, type=kind, metavar='N', help=text)
 
 
 def _add_choosing(verb) -> None:
+  _add_setting(
+    verb,
+    'rule',
+    choices=get_args(names.Rule),
+    metavar='RULE',
+    help=f'how the group ranks: {", ".join(get_args(names.Rule))}',
+  )
   welfare = verb.add_mutually_exclusive_group()
   welfare.add_argument(
     '--welfare',
@@ -155,10 +162,34 @@ def _add_choosing(verb) -> None:
     metavar='A',
     help='aversion to inequality, from 0 to inf',
   )
+  for name, text in (
+    ('delta', "aversion to inequality of the rule 'gini', from 1 to inf"),
+    ('threshold', "reward above which one approves, for the rule 'approval'"),
+  ):
+    _add_setting(verb, name, type=float, metavar='N', help=text)
+  _add_setting(
+    verb,
+    'strength',
+    choices=get_args(names.Strength),
+    help='of a majority, for rules that compare in pairs',
+  )
+  _add_setting(
+    verb,
+    'tie_break',
+    choices=get_args(names.TieBreak),
+    help='which of equal candidates wins: by drawn ballots, at random, first',
+  )
+  _add_setting(
+    verb,
+    'seed',
+    type=int,
+    metavar='N',
+    help='of statements and tie-breaks: the same seed gives the same ones',
+  )
   _add_setting(
     verb,
     'utility',
-    choices=get_args(settings.Utility),
+    choices=get_args(names.MapName),
     help='the map from rewards to utilities',
   )
   _add_setting(

@@ -26,7 +26,7 @@ from consensus_jax.interop.pretrained import load_pretrained
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.transformer import Params, unstack_layers
 from consensus_jax.overflow import fit
-from consensus_jax.settings import Progress, Settings, Stage
+from consensus_jax.settings import WRITING, Progress, Settings, Stage
 from consensus_jax.social_choice.aggregate import Aggregation, aggregate
 from consensus_jax.social_choice.utilities import UtilityMap
 from consensus_jax.tokenizer import Tokenizer
@@ -189,8 +189,7 @@ class Mediator:
       truncations,
       progress,
     )
-    names = ('policy', 'temperature', 'top_p', 'top_k', 'min_p', 'max_tokens')
-    chosen = {name: getattr(settings, name) for name in names}
+    chosen = {name: getattr(settings, name) for name in WRITING}
     chosen['prompt'] = (
       'chat' if policy.tokenizer.chat_template else 'completion'
     )
@@ -254,9 +253,14 @@ class Mediator:
     scored = time.perf_counter()
     aggregation = aggregate(
       rewards,
+      rule=settings.rule,
       alpha=settings.alpha,
+      delta=settings.delta,
+      strength=settings.strength,
+      threshold=settings.threshold,
       utility=UtilityMap(settings.utility),
       weights=[opinion.weight for opinion in deliberation.opinions],
+      tie_break=settings.tie_break,
       seed=settings.seed,
     )
     if progress:

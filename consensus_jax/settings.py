@@ -5,11 +5,24 @@ import math
 from typing import Literal, get_args
 
 from consensus_jax.deliberation import InputError
+from consensus_jax.social_choice.names import MapName, Rule, Strength, TieBreak
 
 Policy = Literal['zero_shot', 'few_shot']
-Utility = Literal['shift', 'sigmoid', 'softplus']
 Overflow = Literal['error', 'truncate']
 Stage = Literal['load', 'prefill', 'generate', 'score', 'aggregate']
+
+# Settings that only matter where statements are written.
+WRITING = (
+  'policy',
+  'num_candidates',
+  'max_tokens',
+  'temperature',
+  'top_p',
+  'top_k',
+  'min_p',
+)
+
+_FINITE = math.nextafter(math.inf, 0)
 
 # Alphas that have a name of their own.
 WELFARES = {'utilitarian': 0.0, 'nash': 1.0, 'rawlsian': math.inf}
@@ -27,8 +40,13 @@ class Settings:
     top_p: smallest set of tokens with this probability; 1 keeps all.
     top_k: that many likeliest tokens; None keeps all.
     min_p: tokens at least this likely, relative to the likeliest; 0 keeps all.
-    alpha: aversion to inequality in [0, inf]: 0 is utilitarian, 1
-      Bernoulli-Nash, inf Rawlsian.
+    rule: how the group's ranking comes about.
+    alpha: aversion to inequality of the rule 'isoelastic', in [0, inf]: 0 is
+      utilitarian, 1 Bernoulli-Nash, inf Rawlsian.
+    delta: aversion to inequality of the rule 'gini', in [1, inf].
+    strength: of a majority, for rules that compare candidates in pairs.
+    threshold: the reward above which a participant approves, for 'approval'.
+    tie_break: which of equal candidates is the consensus.
     utility: the map from rewards to positive utilities.
     overflow: what to do with opinions too long for the model: an error, or
       cut the longest first and record it.
@@ -45,15 +63,23 @@ class Settings:
   top_p: float | int = 0.95
   top_k: int | None = None
   min_p: float | int = 0.1
+  rule: Rule = 'isoelastic'
   alpha: float | int = 0.0
-  utility: Utility = 'shift'
+  delta: float | int = 2.0
+  strength: Strength = 'winning_votes'
+  threshold: float | int = 0.0
+  utility: MapName = 'shift'
+  tie_break: TieBreak = 'tbrc'
   overflow: Overflow = 'error'
   seed: int = 0
 
   def __post_init__(self):
     for name, known in (
       ('policy', Policy),
-      ('utility', Utility),
+      ('rule', Rule),
+      ('strength', Strength),
+      ('utility', MapName),
+      ('tie_break', TieBreak),
       ('overflow', Overflow),
     ):
       if getattr(self, name) not in get_args(known):
@@ -75,10 +101,12 @@ class Settings:
         limits = f'>= {low}' if high == math.inf else f'from {low} to {high}'
         _refuse(name, value, f'a whole number {limits}')
     for name, least, most, limits in (
-      ('temperature', 0.0, math.nextafter(math.inf, 0), 'finite and >= 0'),
+      ('temperature', 0.0, _FINITE, 'finite and >= 0'),
       ('top_p', math.nextafter(0, 1), 1.0, 'above 0 and at most 1'),
       ('min_p', 0.0, 1.0, 'from 0 to 1'),
       ('alpha', 0.0, math.inf, 'from 0 to inf'),
+      ('delta', 1.0, math.inf, 'from 1 to inf'),
+      ('threshold', -_FINITE, _FINITE, 'that is finite'),
     ):
       value = getattr(self, name)
       number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -43,8 +43,13 @@ def alpha(value: object, *, digits: int = 6) -> str:
 
 
 def welfare(aggregation: dict[str, Any]) -> str:
-  """Which welfare function ranked the candidates."""
+  """Which welfare function is shown for the candidates, and ranked them."""
   name = str(aggregation.get('name', aggregation.get('rule', 'welfare')))
+  if aggregation.get('rule', 'isoelastic') != 'isoelastic':
+    return (
+      f'isoelastic, alpha {alpha(aggregation.get("alpha"))}; the ranking is by '
+      f'{name.replace("_", " ")}'
+    )
   return f'{_NAMES.get(name, name)} (alpha {alpha(aggregation.get("alpha"))})'
 
 

@@ -12,7 +12,7 @@ import pytest
 from consensus_jax import cli
 from consensus_jax.deliberation import Deliberation, InputError, Outcome
 from consensus_jax.interop.errors import ModelFileError
-from consensus_jax.settings import Progress, Settings
+from consensus_jax.settings import WRITING, Progress, Settings
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _EXAMPLE = json.loads((_ROOT / 'tests' / 'data' / 'outcome.json').read_text())
@@ -140,7 +140,8 @@ def test_every_flag_arrives(run, mediator):
     *('--policy', 'few_shot', '--num_candidates', 3, '--max_tokens', 9),
     *('--temperature', 0.5, '--top_p', 0.8, '--top_k', 7, '--min_p', 0.2),
     *('--alpha', 2, '--utility', 'sigmoid', '--overflow', 'truncate'),
-    *('--seed', 11),
+    *('--rule', 'schulze', '--delta', 3, '--strength', 'margins'),
+    *('--threshold', 0.5, '--tie_break', 'random', '--seed', 11),
   )
   assert code == 0
   assert mediator.loaded == [('model', 'judge', 'bfloat16')]
@@ -153,7 +154,12 @@ def test_every_flag_arrives(run, mediator):
     top_p=0.8,
     top_k=7,
     min_p=0.2,
+    rule='schulze',
     alpha=2.0,
+    delta=3.0,
+    strength='margins',
+    threshold=0.5,
+    tie_break='random',
     utility='sigmoid',
     overflow='truncate',
     seed=11,
@@ -185,11 +191,10 @@ def test_rank_scores_what_the_file_brings(run, mediator):
   code, out, _ = run('rank', 'in.json', '--welfare', 'nash')
   assert code == 0
   assert mediator.calls[0][0] == 'rank'
-  assert json.loads(out)['run']['settings'] == {
-    'alpha': 1.0,
-    'utility': 'shift',
-    'overflow': 'error',
-  }
+  kept = dataclasses.asdict(Settings(alpha=1.0))
+  for name in WRITING:
+    del kept[name]
+  assert json.loads(out)['run']['settings'] == kept
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ ranked_pairs.py and lottery.py is a function of it, so that a large electorate
 is read once, in parts whose supports are added.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Num, Real
 
 from consensus_jax.social_choice import checks
+from consensus_jax.social_choice.names import Strength
 from consensus_jax.social_choice.rankings import dense_ranks
 
 __all__ = [
-  'Strength',
   'borda',
   'borda_scores',
   'copeland',
@@ -28,7 +28,6 @@ __all__ = [
   'pairwise_support',
 ]
 
-Strength = Literal['winning_votes', 'margins']
 
 # Up to this many members, all pairs are compared at once; beyond, candidate by
 # candidate, which the processor does faster than it loads one large array.

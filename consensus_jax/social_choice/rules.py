@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,24 +19,9 @@ from consensus_jax.social_choice import (
   welfare,
 )
 from consensus_jax.social_choice.chunks import Members
+from consensus_jax.social_choice.names import Rule, Strength
 
 __all__ = ['Ranking', 'Rule', 'rank', 'rule_parameters']
-
-Rule = Literal[
-  'isoelastic',
-  'gini',
-  'leximin',
-  'schulze',
-  'borda',
-  'copeland',
-  'ranked_pairs',
-  'split_cycle',
-  'minimax',
-  'instant_runoff',
-  'approval',
-  'maximal_lottery',
-  'majority_judgment',
-]
 
 _ALL_ORDERS = 6  # candidates, up to which all orders of them are tried
 _SOME_ORDERS = 200
@@ -76,8 +61,8 @@ def rule_parameters(
         raise ValueError(f'delta must be a number from 1 to inf, got {delta}')
       return {'delta': float(delta)}
     case 'schulze' | 'split_cycle' | 'minimax' | 'ranked_pairs':
-      if strength not in get_args(pairwise.Strength):
-        known = ' or '.join(map(repr, get_args(pairwise.Strength)))
+      if strength not in get_args(Strength):
+        known = ' or '.join(map(repr, get_args(Strength)))
         raise ValueError(f'strength must be {known}, got {strength!r}')
       return {'strength': strength}
     case 'approval':

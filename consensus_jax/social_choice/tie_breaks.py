@@ -6,14 +6,14 @@ Schulze 2011, section 5, in the form that the Habermas Machine (Tessler et al.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Int, Real
 
-__all__ = ['TieBreak', 'break_ties', 'check_tie_break']
+from consensus_jax.social_choice.names import TieBreak
 
-TieBreak = Literal['tbrc', 'random', 'first']
+__all__ = ['break_ties', 'check_tie_break']
 
 
 def break_ties(

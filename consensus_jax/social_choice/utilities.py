@@ -7,7 +7,7 @@ map has a name and parameters and is stored with the result.
 """
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +16,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from consensus_jax.social_choice import checks
+from consensus_jax.social_choice.names import MapName
 
 __all__ = [
   'LIKERT_THRESHOLDS',
-  'MapName',
   'UtilityMap',
   'expected_likert',
   'shift',
   'sigmoid',
   'softplus',
 ]
-
-MapName = Literal['shift', 'sigmoid', 'softplus', 'expected_likert']
 
 # Evenly spaced and symmetric: a reward of 0 means "neutral", 4 of 7.
 LIKERT_THRESHOLDS = (-5.0, -3.0, -1.0, 1.0, 3.0, 5.0)
