@@ -22,6 +22,7 @@ from consensus_jax.deliberation import (
 from consensus_jax.inference import compute
 from consensus_jax.inference.sampler import Sample, Sampling, sample
 from consensus_jax.inference.scorer import score
+from consensus_jax.interop.errors import ModelFileError
 from consensus_jax.interop.pretrained import load_pretrained
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.transformer import Params, unstack_layers
@@ -143,6 +144,7 @@ class Mediator:
 
     Raises:
       InputError: if the opinions do not fit into the model's context.
+      ModelFileError: if the model computes no numbers.
     """
     start = time.perf_counter()
     policy = self.policy
@@ -155,24 +157,27 @@ class Mediator:
     fitted, truncations = fit(
       deliberation, make_prompt, policy.tokenizer, room, settings.overflow
     )
-    samples = sample(
-      policy.params,
-      policy.config,
-      policy.tokenizer,
-      make_prompt(fitted),
-      num_candidates=settings.num_candidates,
-      max_tokens=settings.max_tokens,
-      sampling=Sampling(
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=settings.top_k,
-        min_p=settings.min_p,
-      ),
-      seed=settings.seed,
-      stop_strings=prompts.STOP_STRINGS,
-      whole_sentences=True,
-      progress=_counting(progress, 'generate'),
-    )
+    try:
+      samples = sample(
+        policy.params,
+        policy.config,
+        policy.tokenizer,
+        make_prompt(fitted),
+        num_candidates=settings.num_candidates,
+        max_tokens=settings.max_tokens,
+        sampling=Sampling(
+          temperature=settings.temperature,
+          top_p=settings.top_p,
+          top_k=settings.top_k,
+          min_p=settings.min_p,
+        ),
+        seed=settings.seed,
+        stop_strings=prompts.STOP_STRINGS,
+        whole_sentences=True,
+        progress=_counting(progress, 'generate'),
+      )
+    except FloatingPointError as error:
+      raise ModelFileError(policy.name, str(error)) from error
     # A policy may write nothing. That is no statement, and stays empty.
     opening = prompts.opening(policy.tokenizer)
     samples = [
