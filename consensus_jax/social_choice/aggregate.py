@@ -164,11 +164,13 @@ def aggregate(
       f'{list(shares.shape)}'
     )
   checks.check_weights(shares)
+  # Single precision does not reach as far as the weights may.
+  in_range = shares / shares.max()
 
   refused = _refused(rewards, chunk or size)
   kept = np.flatnonzero([why is None for why in refused])
   members = Members(
-    rewards, kept, shares, _whole(shares), utility, chunk or size, mesh
+    rewards, kept, in_range, _whole(shares), utility, chunk or size, mesh
   )
   utilities = None
   if chunk is None:
@@ -241,7 +243,7 @@ def aggregate(
       )
       for at, row in zip(alphas, at_alphas, strict=True)
     ),
-    changes=None if utilities is None else _changes(utilities, kept, shares),
+    changes=None if utilities is None else _changes(utilities, kept, in_range),
   )
 
 
@@ -280,4 +282,4 @@ def _whole(weights):
     whole = np.array([float(weight * unit) for weight in exact])
   if whole.sum() <= _MOST_VOTES:
     return whole.astype(np.int32)
-  return weights.astype(np.float32)
+  return (weights / weights.max()).astype(np.float32)

@@ -72,11 +72,17 @@ class Members:
       rewards, jax.sharding.NamedSharding(self.mesh, members)
     )
 
+  def _total(self, of_part: Callable[..., jax.Array]) -> jax.Array:
+    total = jnp.int32(0)
+    for rewards, _, counts in self.parts():
+      # Waits, or parts would pile up that are read faster than they are used.
+      total = jax.block_until_ready(total + of_part(rewards, counts))
+    return total
+
   def support(self) -> jax.Array:
     """Pairwise support [candidates, candidates]."""
-    return sum(
-      pairwise.support_of(-rewards, counts)
-      for rewards, _, counts in self.parts()
+    return self._total(
+      lambda rewards, counts: pairwise.support_of(-rewards, counts)
     )
 
   def welfare(self, alphas: np.ndarray) -> np.ndarray:
@@ -87,9 +93,9 @@ class Members:
     parts, totals = [], []
     for rewards, weights, _ in self.parts():
       if weights.any():
-        parts.append(self._welfare_of(rewards, weights, alphas))
+        parts.append(np.asarray(self._welfare_of(rewards, weights, alphas)))
         totals.append(weights.sum(dtype=np.float64))
-    stacked = jnp.stack(parts, axis=-1)
+    stacked = np.stack(parts, axis=-1)
     return np.stack(
       [
         welfare.isoelastic_welfare(
@@ -107,9 +113,10 @@ class Members:
   def approvals(self, threshold: float) -> np.ndarray:
     """Weight of the members whose reward exceeds `threshold`."""
     return np.asarray(
-      sum(
-        ballots.approval_scores(rewards > threshold, counts)
-        for rewards, _, counts in self.parts()
+      self._total(
+        lambda rewards, counts: ballots.approval_scores(
+          rewards > threshold, counts
+        )
       )
     )
 
@@ -119,13 +126,13 @@ class Members:
     rounds = np.zeros(len(self.kept), int)
     while left.any():
       first = np.asarray(
-        sum(
-          ballots.first_places(-rewards, counts, left)
-          for rewards, _, counts in self.parts()
+        self._total(
+          lambda rewards, counts, left=left: ballots.first_places(
+            -rewards, counts, left
+          )
         )
       )
-      out = left & (first == first[left].min())
-      left &= ~out
+      left = left & (first > first[left].min())
       rounds += left
     return np.unique(-rounds, return_inverse=True)[1]
 

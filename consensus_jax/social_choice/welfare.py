@@ -193,8 +193,9 @@ def winner_changes(
 
 @jax.jit
 def _welfare_at(utilities, alphas, weights):
-  return jax.vmap(lambda alpha: _isoelastic_welfare(utilities, alpha, weights))(
-    alphas
+  # One after the other: memory does not grow with the number of alphas.
+  return jax.lax.map(
+    lambda alpha: _isoelastic_welfare(utilities, alpha, weights), alphas
   )
 
 

@@ -247,6 +247,16 @@ def test_decimal_weights_are_counted_exactly():
     assert result.tied == (0, 1), rule
 
 
+@pytest.mark.parametrize('scale', [1e-60, 1e60, 1 / 3])
+def test_only_the_ratio_of_weights_counts(scale):
+  rewards, weights = some_rewards(3), np.array([2, 1, 1, 0, 1, 3, 1])
+  for rule in ('isoelastic', 'schulze', 'gini', 'majority_judgment'):
+    want = lib.aggregate(rewards, rule=rule, weights=weights)
+    got = lib.aggregate(rewards, rule=rule, weights=weights * scale)
+    assert got.ranks == want.ranks, rule
+    assert got.welfare == pytest.approx(want.welfare, rel=1e-6)
+
+
 def test_ranked_pairs_reports_all_possible_winners():
   cycle = [[2, 1, 0], [1, 0, 2], [0, 2, 1]]
   result = lib.aggregate(cycle, rule='ranked_pairs')
