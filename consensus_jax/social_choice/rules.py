@@ -1,5 +1,6 @@
 """Every rule by its name, on what the members of a group think."""
 
+import functools
 import itertools
 import math
 from typing import Any, NamedTuple, get_args
@@ -25,6 +26,7 @@ __all__ = ['Ranking', 'Rule', 'rank', 'rule_parameters']
 
 _ALL_ORDERS = 6  # candidates, up to which all orders of them are tried
 _SOME_ORDERS = 200
+_MOST_PAIRS = 500_000  # over all orders that are tried
 
 
 class Ranking(NamedTuple):
@@ -165,9 +167,10 @@ def _ranked_pairs(support, strength, first, seed):
   if candidates <= _ALL_ORDERS:
     orders = np.array(list(itertools.permutations(range(candidates))))
   else:
-    random = np.random.default_rng(seed)
-    orders = random.permuted(
-      np.tile(np.arange(candidates), (_SOME_ORDERS, 1)), axis=1
+    pairs = candidates * (candidates - 1) // 2
+    tried = min(max(_MOST_PAIRS // pairs, 8), _SOME_ORDERS)
+    orders = np.random.default_rng(seed).permuted(
+      np.tile(np.arange(candidates), (tried, 1)), axis=1
     )
   strengths = np.asarray(pairwise.majority_strengths(support, strength))
   upper = np.triu_indices(candidates, 1)
@@ -180,13 +183,18 @@ def _ranked_pairs(support, strength, first, seed):
   winner = int(np.argmin(place))
   tied = {winner}
   if len(orders):
-    places = jax.lax.map(
-      lambda order: ranked_pairs.ranked_pairs_order(support, order, strength),
-      jnp.asarray(orders),
-    )
+    places = _orders(support, jnp.asarray(orders), strength)
     tied |= set(np.argmin(places, axis=-1).tolist())
   ranks = np.where(np.isin(np.arange(candidates), list(tied)), -1, place)
   return Ranking(None, np.unique(ranks, return_inverse=True)[1], winner)
+
+
+@functools.partial(jax.jit, static_argnames='strength')
+def _orders(support, orders, strength):
+  return jax.lax.map(
+    lambda order: ranked_pairs.ranked_pairs_order(support, order, strength),
+    orders,
+  )
 
 
 def _maximal_lottery(support, seed):
