@@ -147,6 +147,54 @@ class Mediator:
       ModelFileError: if the model computes no numbers.
     """
     start = time.perf_counter()
+    samples, truncations = self._write(deliberation, settings, progress)
+    written = time.perf_counter()
+    outcome = self._choose(
+      deliberation,
+      [*samples, *self._given(deliberation)],
+      settings,
+      truncations,
+      progress,
+    )
+    form = 'chat' if self.policy.tokenizer.chat_template else 'completion'
+    return dataclasses.replace(
+      outcome,
+      policy={
+        **self.policy.describe(),
+        **{name: getattr(settings, name) for name in WRITING},
+        'prompt': form,
+      },
+      timings={
+        'generate': written - start,
+        **outcome.timings,
+        'total': time.perf_counter() - start,
+      },
+    )
+
+  def rank(
+    self,
+    deliberation: Deliberation,
+    settings: Settings = Settings(),  # noqa: B008 (it is frozen)
+    *,
+    progress: Report | None = None,
+  ) -> Outcome:
+    """Scores and ranks the statements that the deliberation itself brings.
+
+    Raises:
+      InputError: if it brings none, or a text does not fit the reward model.
+    """
+    if not deliberation.candidates:
+      raise InputError('holds no candidates', field=('candidates',))
+    given = self._given(deliberation)
+    return self._choose(deliberation, given, settings, (), progress)
+
+  def _write(
+    self,
+    deliberation: Deliberation,
+    settings: Settings,
+    progress: Report | None,
+  ) -> tuple[list[Sample], tuple[dict[str, Any], ...]]:
+    """Statements of the policy, and what had to be cut of opinions."""
     policy = self.policy
     make_prompt = functools.partial(
       prompts.policy_prompt,
@@ -180,47 +228,13 @@ class Mediator:
       raise ModelFileError(policy.name, str(error)) from error
     # A policy may write nothing. That is no statement, and stays empty.
     opening = prompts.opening(policy.tokenizer)
-    samples = [
+    statements = [
       dataclasses.replace(each, text=opening + each.text)
       if each.text.strip()
       else each
       for each in samples
     ]
-    generated = time.perf_counter()
-    outcome = self._choose(
-      deliberation,
-      [*samples, *self._given(deliberation)],
-      settings,
-      truncations,
-      progress,
-    )
-    chosen = {name: getattr(settings, name) for name in WRITING}
-    chosen['prompt'] = (
-      'chat' if policy.tokenizer.chat_template else 'completion'
-    )
-    return dataclasses.replace(
-      outcome,
-      policy=policy.describe() | chosen,
-      timings={'generate': generated - start, **outcome.timings}
-      | {'total': time.perf_counter() - start},
-    )
-
-  def rank(
-    self,
-    deliberation: Deliberation,
-    settings: Settings = Settings(),  # noqa: B008 (it is frozen)
-    *,
-    progress: Report | None = None,
-  ) -> Outcome:
-    """Scores and ranks the statements that the deliberation itself brings.
-
-    Raises:
-      InputError: if it brings none, or a text does not fit the reward model.
-    """
-    if not deliberation.candidates:
-      raise InputError('holds no candidates', field=('candidates',))
-    given = self._given(deliberation)
-    return self._choose(deliberation, given, settings, (), progress)
+    return statements, truncations
 
   def _given(self, deliberation: Deliberation) -> list[Sample]:
     """Statements that people brought, in the form of samples."""
