@@ -81,6 +81,13 @@ class Members:
 
   def support(self) -> jax.Array:
     """Pairwise support [candidates, candidates]."""
+    if (self.counts == 1).all():
+      # Faster without weights: who only fills up a part prefers nothing.
+      return self._total(
+        lambda rewards, counts: pairwise.support_of(
+          jnp.where(counts[None, :] > 0, -rewards, 0), None
+        )
+      )
     return self._total(
       lambda rewards, counts: pairwise.support_of(-rewards, counts)
     )

@@ -33,6 +33,9 @@ __all__ = [
 # candidate, which the processor does faster than it loads one large array.
 _FEW_MEMBERS = 64
 
+# Ones that are added up as bytes, of which 127 would fit.
+_BYTES = 16
+
 
 def pairwise_support(
   ranks: Num[ArrayLike, '*batch candidates members'],
@@ -62,23 +65,43 @@ def pairwise_support(
 def support_of(ranks, weights):
   """`pairwise_support` unchecked, for any numbers of which less is better."""
   ranks = jnp.asarray(ranks)
-  if weights is None:
-    weights = jnp.ones(ranks.shape[-1], jnp.int32)
-  weights = jnp.asarray(weights)
-  weights = jnp.broadcast_to(
-    weights[..., None, :], (*ranks.shape[:-2], 1, ranks.shape[-1])
-  )
+  few = ranks.shape[-1] <= _FEW_MEMBERS
+  if weights is None and not few:
+    # Filled up with members to whom all candidates are alike.
+    fill = [(0, 0)] * (ranks.ndim - 1) + [(0, -ranks.shape[-1] % _BYTES)]
+    ranks = jnp.pad(ranks, fill)
+  if weights is not None:
+    weights = jnp.asarray(weights)
+    weights = jnp.broadcast_to(
+      weights[..., None, :], (*ranks.shape[:-2], 1, ranks.shape[-1])
+    )
 
   def above_others(one):
     below = one[..., None, :] < ranks
-    return jnp.where(below, weights, 0).sum(axis=-1, dtype=weights.dtype)
+    if weights is not None:
+      return jnp.where(below, weights, 0).sum(axis=-1, dtype=weights.dtype)
+    if few:
+      return _count(below)
+    return jax.lax.platform_dependent(
+      below, cpu=_count_in_bytes, default=_count
+    )
 
   by_candidate = jnp.moveaxis(ranks, -2, 0)
-  if ranks.shape[-1] <= _FEW_MEMBERS:
+  if few:
     support = jax.vmap(above_others)(by_candidate)
   else:
     support = jax.lax.map(above_others, by_candidate)
   return jnp.moveaxis(support, 0, -2)
+
+
+def _count(below):
+  return below.sum(axis=-1, dtype=jnp.int32)
+
+
+def _count_in_bytes(below):
+  # A processor adds four times as many bytes at once as whole integers.
+  parts = below.reshape(*below.shape[:-1], _BYTES, -1).astype(jnp.int8)
+  return parts.sum(axis=-2, dtype=jnp.int8).sum(axis=-1, dtype=jnp.int32)
 
 
 def majority_strengths(
