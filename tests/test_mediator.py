@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from consensus_jax.deliberation import (
   Outcome,
 )
 from consensus_jax.mediator import LanguageModel, Mediator
-from consensus_jax.model import transformer
 from consensus_jax.settings import Settings
 
 BRIEF = Settings(num_candidates=3, max_tokens=8, temperature=1.0)
@@ -43,7 +41,7 @@ def model_of(name, dtype='float32'):
   model = tiny_models.load(name, dtype)
   return LanguageModel(
     config=dataclasses.replace(model.config, max_length=4096),
-    params=jax.tree.map(jnp.asarray, transformer.unstack_layers(model.params)),
+    params=tiny_models.unstacked(name, dtype),
     tokenizer=model.tokenizer,
     name=name,
     sha256=model.sha256,
@@ -372,10 +370,8 @@ def test_from_pretrained_reads_a_folder(tmp_path):
 
 @pytest.mark.slow
 def test_the_embedded_model_writes_statements():
-  model = tiny_models.load('smollm2', 'bfloat16')
-  params = jax.tree.map(jnp.asarray, transformer.unstack_layers(model.params))
-  policy = LanguageModel(
-    model.config, params, model.tokenizer, model.name, model.sha256, 'bfloat16'
+  policy = dataclasses.replace(
+    model_of('smollm2'), config=tiny_models.load('smollm2').config
   )
   settings = Settings(num_candidates=2, max_tokens=24)
   result = Mediator(policy, policy).mediate(GIVEN, settings)

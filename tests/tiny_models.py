@@ -6,6 +6,7 @@ import math
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tokenizers
@@ -47,6 +48,13 @@ def load(name, dtype='float32'):
   except ModelFileError as error:
     pytest.skip(str(error))
   return pretrained.load_pretrained(dtype=dtype)
+
+
+@functools.cache
+def unstacked(name, dtype='float32'):
+  """The parameters of `load` on the device, layers in a tuple."""
+  params = transformer.unstack_layers(load(name, dtype).params)
+  return jax.tree.map(jnp.asarray, params)
 
 
 def golden(name, file='logits.npz'):

