@@ -22,7 +22,8 @@ def draw(rng, *shape):
 
 
 def keys_of(key, value):
-  return KeyValues(jnp.asarray(key), jnp.asarray(value))
+  """From [rows, kv_heads, length, head_dim]: the one place that knows."""
+  return KeyValues(jnp.swapaxes(key, 0, 1), jnp.swapaxes(value, 0, 1))
 
 
 def by_length(keys):
