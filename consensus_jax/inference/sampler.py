@@ -250,7 +250,7 @@ def _start(params, next_logits, draw, ends, *, capacity, greedy):
     'key'
   ].shape
   dtype = params['embedding'].dtype
-  empty = jnp.zeros((*depth, candidates, kv_heads, capacity, head_dim), dtype)
+  empty = jnp.zeros((*depth, kv_heads, candidates, capacity, head_dim), dtype)
   cache: Any = KeyValues(empty, empty)
   if unstacked:
     cache = (cache,) * len(layers)

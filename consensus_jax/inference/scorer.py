@@ -21,10 +21,11 @@ from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.transformer import Params, causal_mask, hidden
 from consensus_jax.partitioning import constrain
 
-# Candidates scored in one call. Fewer waste less padding, as candidates of one
-# length travel together; more fill the matrix units better.
-_CANDIDATES_PER_CALL = 8
-_LENGTH_MULTIPLE = 16
+# Members and candidates scored in one call. Few candidates waste little padding
+# as those of one length travel together; many rows fill the processor.
+_MEMBERS_PER_CALL = 8
+_CANDIDATES_PER_CALL = 4
+_LENGTH_MULTIPLE = 8
 
 
 def score(
@@ -71,21 +72,25 @@ def score(
   calls = _by_length(continuations)
   # One length for all prefixes, so that they share one compilation.
   width = bucket(max(map(len, prefixes), default=1))
-  for member, prefix in enumerate(prefixes):
-    tokens = np.zeros((1, width), np.int32)
-    tokens[0, : len(prefix)] = prefix
-    keys, length = (
-      _prefill(params, tokens, config=config),
-      np.int32(len(prefix)),
-    )
+  done = 0
+  for first in range(0, len(prefixes), _MEMBERS_PER_CALL):
+    members = slice(first, first + _MEMBERS_PER_CALL)
+    tokens, prefix_lengths = _padded(prefixes[members], width)
+    prefix = _prefill(params, tokens, config=config)
     for chosen, padded, lengths in calls:
       values = _continue(
-        params, head, keys, length, padded, lengths, config=config
+        params,
+        head,
+        prefix,
+        prefix_lengths,
+        padded,
+        lengths,
+        config=config,
       )
-      rewards[chosen, member] = np.asarray(values)[: len(chosen)]
-    if progress:
-      done = (member + 1) * len(continuations)
-      progress(done, rewards.size)
+      rewards[chosen, members] = np.asarray(values).T[: len(chosen)]
+      done += len(chosen) * len(prefix_lengths)
+      if progress:
+        progress(done, rewards.size)
   return rewards
 
 
@@ -96,39 +101,48 @@ def _by_length(continuations):
   for start in range(0, len(order), _CANDIDATES_PER_CALL):
     chosen = order[start : start + _CANDIDATES_PER_CALL]
     longest = len(continuations[chosen[0]])
+    width = round_up(longest, _LENGTH_MULTIPLE)
+    rows = [continuations[i] for i in chosen]
     # A short last call is filled with rows of one token that nobody reads.
-    shape = (_CANDIDATES_PER_CALL, round_up(longest, _LENGTH_MULTIPLE))
-    padded, lengths = np.zeros(shape, np.int32), np.ones(shape[0], np.int32)
-    for row, i in enumerate(chosen):
-      lengths[row] = len(continuations[i])
-      padded[row, : lengths[row]] = continuations[i]
-    calls.append((chosen, padded, lengths))
+    rows += [[0]] * (_CANDIDATES_PER_CALL - len(rows))
+    calls.append((chosen, *_padded(rows, width)))
   return calls
 
 
+def _padded(sequences, width):
+  """Sequences as one array, filled up on the right, and their lengths."""
+  tokens = np.zeros((len(sequences), width), np.int32)
+  for row, sequence in enumerate(sequences):
+    tokens[row, : len(sequence)] = sequence
+  return tokens, np.array([len(s) for s in sequences], np.int32)
+
+
 @functools.partial(jax.jit, static_argnames='config')
-def _prefill(params, tokens: Int[Array, '1 length'], *, config):
+def _prefill(params, tokens: Int[Array, 'members length'], *, config):
   length = tokens.shape[1]
   positions = jnp.arange(length)[None]
+  tokens = constrain(tokens, 'batch', 'length')
   return hidden(params, config, tokens, positions, causal_mask(length))[1]
 
 
 @functools.partial(jax.jit, static_argnames='config')
-def _continue(params, head, prefix, prefix_length, tokens, lengths, *, config):
-  """Rewards of one member for a few candidates."""
+def _continue(params, head, prefix, prefix_lengths, tokens, lengths, *, config):
+  """Rewards [members, candidates] of a few candidates for a few members."""
   keys = prefix[0].key if isinstance(prefix, tuple) else prefix.key
-  length = tokens.shape[1]
+  members, (candidates, length) = len(prefix_lengths), tokens.shape
+  starts = jnp.repeat(prefix_lengths, candidates)
   x, _ = hidden(
     params,
     config,
-    constrain(tokens, 'batch', 'length'),
-    prefix_length + jnp.arange(length)[None],
+    constrain(jnp.tile(tokens, (members, 1)), 'batch', 'length'),
+    starts[:, None] + jnp.arange(length),
     causal_mask(length),
     prefix=prefix,
-    prefix_mask=jnp.arange(keys.shape[-2])[None] < prefix_length,
+    prefix_mask=jnp.arange(keys.shape[-2]) < prefix_lengths[:, None],
   )
-  last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]
-  return reward(last, head)
+  last = jnp.tile(lengths - 1, members)[:, None, None]
+  x = jnp.take_along_axis(x, last, axis=1)[:, 0]
+  return reward(x, head).reshape(members, candidates)
 
 
 def reward(

@@ -1,9 +1,9 @@
 """Rotary positions and attention over a shared prefix and an own suffix.
 
 Sixteen candidates continue one prompt, and sixteen candidates are appended to
-one member's prefix: in both, `rows` continuations share a `group`'s prefix.
-Its keys and values are stored once, and every row of the group meets them in
-one matrix product instead of one product per row.
+one member's prefix: in both, `rows` continuations share a `group`'s prefix,
+whose keys and values are computed and stored once. In decoding, all rows of a
+group meet them in one matrix product.
 """
 
 import dataclasses
@@ -22,10 +22,14 @@ _QUERY_BLOCK = 512
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KeyValues:
-  """Rotated keys, and values, of one layer or of all layers stacked."""
+  """Rotated keys, and values, of one layer or of all layers stacked.
 
-  key: Float[Array, '*layers rows kv_heads length head_dim']
-  value: Float[Array, '*layers rows kv_heads length head_dim']
+  Heads come first: rows of a group are then adjacent in each head, and neither
+  products nor softmax need a transposed copy.
+  """
+
+  key: Float[Array, '*layers kv_heads rows length head_dim']
+  value: Float[Array, '*layers kv_heads rows length head_dim']
 
 
 @jax.tree_util.register_dataclass
@@ -120,66 +124,69 @@ def attend(
 
 def _attend_block(query, own, mask, prefix):
   rows, length, heads, head_dim = query.shape
-  kv_heads = own.key.shape[1]
+  if prefix is not None and length > 1:
+    own, mask = _joined(own, mask, prefix)
+    prefix = None
+  kv_heads = own.key.shape[0]
   shared = heads // kv_heads  # query heads that share a key-value head
-  # [rows, kv_heads, length * shared, head_dim]: one product a row and kv head.
-  query = query.reshape(rows, length, kv_heads, shared, head_dim)
-  query = query * head_dim**-0.5
-  query = query.transpose(0, 2, 1, 3, 4).reshape(rows, kv_heads, -1, head_dim)
-  scores = _scores(query, own.key)
-  scores = scores.reshape(rows, kv_heads, length, shared, -1)
-  scores = jnp.where(mask[:, None, :, None], scores, -jnp.inf)
-  scores = scores.reshape(rows, kv_heads, length * shared, -1)
+  query = (query * head_dim**-0.5).reshape(rows, length, kv_heads, shared, -1)
+  query = query.transpose(2, 0, 1, 3, 4)
+  query = query.reshape(kv_heads, rows, length * shared, head_dim)
+  scores = _product('hrqd,hrkd->hrqk', query, own.key)
+  scores = scores.reshape(kv_heads, rows, length, shared, -1)
+  scores = jnp.where(mask[:, :, None], scores, -jnp.inf)
+  scores = scores.reshape(kv_heads, rows, length * shared, -1)
   if prefix is None:
-    mixed = _mix(jax.nn.softmax(scores, axis=-1), own.value)
+    weights = jax.nn.softmax(scores, axis=-1)
+    mixed = _product('hrqk,hrkd->hrqd', weights, own.value)
   else:
     mixed = _attend_both(query, scores, own.value, prefix)
-  mixed = mixed.reshape(rows, kv_heads, length, shared, head_dim)
-  return mixed.transpose(0, 2, 1, 3, 4).reshape(rows, length, heads, head_dim)
+  mixed = mixed.reshape(kv_heads, rows, length, shared, head_dim)
+  return mixed.transpose(1, 2, 0, 3, 4).reshape(rows, length, heads, head_dim)
+
+
+def _joined(own, mask, prefix):
+  """Own keys with a copy of the prefix before them, and their mask.
+
+  With many queries a row the copy costs less than joining their scores.
+  """
+  rows = own.key.shape[1]
+  copies = rows // prefix.mask.shape[0]
+  keys = jax.tree.map(
+    lambda ahead, x: jnp.concatenate(
+      [jnp.repeat(ahead, copies, axis=1), x], axis=2
+    ),
+    prefix.keys,
+    own,
+  )
+  ahead = jnp.repeat(prefix.mask, copies, axis=0)[:, None]
+  ahead = jnp.broadcast_to(ahead, (rows, mask.shape[1], ahead.shape[-1]))
+  mask = jnp.broadcast_to(mask, (rows, *mask.shape[1:]))
+  return keys, jnp.concatenate([ahead, mask], axis=-1)
 
 
 def _attend_both(query, scores, value, prefix):
-  """One softmax over prefix and own scores, without joining their arrays."""
-  rows, kv_heads, queries, head_dim = query.shape
-  groups = prefix.keys.key.shape[0]
+  """One softmax over the prefix's and the own scores, the prefix in one copy.
+
+  With one query a row, as in decoding, a copy a row would cost the most.
+  """
+  kv_heads, rows, queries, head_dim = query.shape
+  groups = prefix.mask.shape[0]
   # Rows of a group become queries of one product with the group's prefix.
-  grouped = query.reshape(groups, -1, kv_heads, queries, head_dim)
-  grouped = grouped.transpose(0, 2, 1, 3, 4)
-  grouped = grouped.reshape(groups, kv_heads, -1, head_dim)
-  ahead = _scores(grouped, prefix.keys.key)
-  ahead = jnp.where(prefix.mask[:, None, None], ahead, -jnp.inf)
-
-  def by_row(x):
-    x = x.reshape(groups, kv_heads, rows // groups, queries, -1)
-    return x.transpose(0, 2, 1, 3, 4).reshape(rows, kv_heads, queries, -1)
-
-  def by_group(x):
-    x = x.reshape(groups, rows // groups, kv_heads, queries)
-    return x.transpose(0, 2, 1, 3).reshape(groups, kv_heads, -1, 1)
-
-  top = jnp.maximum(
-    by_row(ahead.max(-1, keepdims=True)), scores.max(-1, keepdims=True)
+  by_group = (kv_heads, groups, rows // groups * queries, -1)
+  ahead = _product('hgqd,hgkd->hgqk', query.reshape(by_group), prefix.keys.key)
+  ahead = jnp.where(prefix.mask[:, None], ahead, -jnp.inf)
+  ahead = ahead.reshape(kv_heads, rows, queries, -1)
+  weights = jax.nn.softmax(jnp.concatenate([ahead, scores], -1), axis=-1)
+  ahead, scores = jnp.split(weights, [ahead.shape[-1]], axis=-1)
+  mixed = _product(
+    'hgqk,hgkd->hgqd', ahead.reshape(by_group), prefix.keys.value
   )
-  ahead = jnp.exp(ahead - by_group(top))
-  scores = jnp.exp(scores - top)
-  total = by_row(ahead.sum(-1, keepdims=True)) + scores.sum(-1, keepdims=True)
-  mixed = by_row(_mix(ahead, prefix.keys.value)) + _mix(scores, value)
-  return mixed / total
+  mixed = mixed.reshape(kv_heads, rows, queries, head_dim)
+  return mixed + _product('hrqk,hrkd->hrqd', scores, value)
 
 
-def _scores(query, key):
+def _product(equation, x, keys):
   return jnp.einsum(
-    'bhqd,bhkd->bhqk',
-    query.astype(key.dtype),
-    key,
-    preferred_element_type=jnp.float32,
-  )
-
-
-def _mix(weights, value):
-  return jnp.einsum(
-    'bhqk,bhkd->bhqd',
-    weights.astype(value.dtype),
-    value,
-    preferred_element_type=jnp.float32,
+    equation, x.astype(keys.dtype), keys, preferred_element_type=jnp.float32
   )

@@ -263,8 +263,8 @@ def _project(layer, config, h, sin, cos):
   if config.qk_norm:
     query = _rms_norm(query, layer['query_norm'], config)
     key = _rms_norm(key, layer['key_norm'], config)
-  key = rotate(key, sin, cos).transpose(0, 2, 1, 3)
-  value = value.transpose(0, 2, 1, 3)
+  key = rotate(key, sin, cos).transpose(2, 0, 1, 3)
+  value = value.transpose(2, 0, 1, 3)
   dtype = layer['key'].dtype
   return rotate(query, sin, cos), KeyValues(
     key.astype(dtype), value.astype(dtype)
