@@ -7,6 +7,7 @@ but the first are numbers) prints one JSON line of seconds per repeat.
 
 import ctypes
 import json
+import resource
 import sys
 import time
 
@@ -76,6 +77,7 @@ def main(path, prompt_tokens, candidates, new_tokens, repeats):
     at = batch.n_tokens - 1
     chosen = [llama_cpp.llama_sampler_sample(s, context, at) for s in samplers]
     prefilled = time.perf_counter()
+    sampling = 0.0
     for sequence in range(1, candidates):
       llama_cpp.llama_memory_seq_cp(memory, 0, sequence, -1, -1)
     for step in range(new_tokens - 1):
@@ -87,14 +89,20 @@ def main(path, prompt_tokens, candidates, new_tokens, repeats):
         [True] * candidates,
       )
       assert llama_cpp.llama_decode(context, batch) == 0
+      # The first look at the logits waits for the computation.
+      llama_cpp.llama_get_logits(context)
+      drawing = time.perf_counter()
       chosen = [
         llama_cpp.llama_sampler_sample(s, context, i)
         for i, s in enumerate(samplers)
       ]
+      sampling += time.perf_counter() - drawing
     end = time.perf_counter()
-    seconds.append((end - start, prefilled - start, end - prefilled))
-  total, prefill, decode = zip(*seconds[1:])
-  print(json.dumps({'total': total, 'prefill': prefill, 'decode': decode}))
+    seconds.append((end - start, prefilled - start, sampling))
+  total, prefill, drawn = zip(*seconds[1:])
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  result = {'total': total, 'prefill': prefill, 'sampling': drawn}
+  print(json.dumps(result | {'peak_bytes': peak}))
 
 
 if __name__ == '__main__':
