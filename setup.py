@@ -89,6 +89,7 @@ setuptools.setup(
     # Outside oracles of tests that are skipped without them. Not in the lock:
     # pref-voting holds back numpy and protobuf for all others.
     'oracle': [
+      'abcvoting>=2.19,<3',
       'pref-voting>=1.18,<2',
       'torch>=2.13,<3',
       'transformers>=5.23,<6',
