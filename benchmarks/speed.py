@@ -176,16 +176,23 @@ def ceilings() -> tuple[float, dict[str, float]]:
   bandwidth = array.nbytes / best(lambda: total(array))
   rates = {}
   for dtype in ('float32', 'bfloat16'):
-    # As wide as the model's own products, and long enough to be at full rate.
-    left = jnp.ones((4096, 576), dtype)
-    right = jnp.ones((3072, 576), dtype)
-    product = jax.jit(
-      lambda a, b: jax.lax.dot_general(
-        a, b, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
-      )
-    )
-    seconds = best(lambda f=product, a=left, b=right: f(a, b))
-    rates[dtype] = 2 * 4096 * 576 * 3072 / seconds
+    # As wide as the model's own products, one after the other in the caches.
+    weight = jnp.eye(576, dtype=dtype)
+
+    @jax.jit
+    def chain(x, weight=weight):
+      for _ in range(32):
+        x = jax.lax.dot_general(
+          x,
+          weight,
+          (((1,), (1,)), ((), ())),
+          preferred_element_type=jnp.float32,
+        ).astype(weight.dtype)
+      return x
+
+    x = jnp.ones((1024, 576), dtype)
+    seconds = best(lambda f=chain, x=x: f(x))
+    rates[dtype] = 32 * 2 * 1024 * 576 * 576 / seconds
   return bandwidth, rates
 
 

@@ -325,7 +325,15 @@ class Mediator:
         prompts.rater_continuation(text, tokenizer) for text in texts
       ]
       make_prefix = prompts.rater_prefix
-    room = model.config.max_length - max(map(len, continuations))
+    longest = max(map(len, continuations))
+    room = model.config.max_length - longest
+    excess = len(make_prefix(deliberation.question, '', tokenizer)) - room
+    if excess >= 0:
+      raise InputError(
+        f'a statement of {longest} tokens is {excess + 1} longer than the '
+        'reward model can read beside an opinion',
+        field=('candidates',),
+      )
     prefixes: list[list[int]] = []
     truncations: list[dict[str, Any]] = []
     for opinion in deliberation.opinions:

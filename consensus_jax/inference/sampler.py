@@ -160,7 +160,7 @@ def sample(
     if progress:
       progress(step, max_tokens)
     found = _stopped(
-      np.asarray(state.tokens[:, :step]), tokenizer, stop_strings
+      np.asarray(state.tokens)[:, :step], tokenizer, stop_strings
     )
     done = np.asarray(state.done) | found
     if step >= max_tokens or done.all():
@@ -176,12 +176,12 @@ def sample(
       config=config,
       greedy=greedy,
     )
-  log_probs = np.asarray(state.log_probs[:, :step])
+  log_probs = np.asarray(state.log_probs)[:, :step]
   if not np.isfinite(log_probs).all():
     raise FloatingPointError("the policy's logits are not finite")
   return [
     _finish(row, log_probs[i], tokenizer, stop_strings, whole_sentences)
-    for i, row in enumerate(np.asarray(state.tokens[:, :step]).tolist())
+    for i, row in enumerate(np.asarray(state.tokens)[:, :step].tolist())
   ]
 
 
