@@ -45,8 +45,11 @@ def test_a_named_dtype_is_taken():
   ],
 )
 def test_the_processor_decides(monkeypatch, text, expected):
-  def read_text(path, *_, **__):
-    assert str(path) == '/proc/cpuinfo'
+  real = pathlib.Path.read_text
+
+  def read_text(path, *args, **kwargs):
+    if str(path) != '/proc/cpuinfo':
+      return real(path, *args, **kwargs)  # jax looks for its plugins so
     if text is None:
       raise FileNotFoundError(path)
     return text
