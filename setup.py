@@ -86,8 +86,8 @@ setuptools.setup(
       'torch>=2.13,<2.14',
       'transformers>=5.23,<6',
     ],
-    # Outside oracles of tests that are skipped without them. Not in the lock:
-    # pref-voting holds back numpy and protobuf for all others.
+    # Outside oracles of tests that are skipped without them. abcvoting and
+    # pref-voting are not in the lock: they hold back numpy and protobuf.
     'oracle': [
       'abcvoting>=2.19,<3',
       'pref-voting>=1.18,<2',
