@@ -29,10 +29,21 @@ class _BuildWithConfigs(build_py.build_py):
 
 
 _TRAIN = [
-  'absl-py>=2.1,<3',
   'gin-config>=0.5,<0.6',
+  'matplotlib>=3.9,<4',
   'optax>=0.2.8,<0.3',
   'orbax-checkpoint>=0.12.8,<0.13',
+  'tensorboardX>=2.6,<3',
+]
+
+# seqio brings TensorFlow, which only preparing data needs.
+_DATA = [
+  'pyarrow>=20',
+  'scikit-learn>=1.5,<2',
+  'seqio>=0.0.20,<0.1',
+  'tensorflow>=2.21,<2.22',
+  'tensorflow-datasets>=4.9.9,<5',
+  'tensorflow-text>=2.21,<2.22',
 ]
 
 # Ranges here, exact versions in requirements.lock. The embedded default model
@@ -63,21 +74,16 @@ setuptools.setup(
     'tokenizers>=0.22,<0.24',
   ],
   extras_require={
-    # For rooms still to be built: reading human judgements through seqio (which
-    # brings TensorFlow), and the web application of studies.
-    'data': [
-      'pyarrow>=20',
-      'seqio>=0.0.20,<0.1',
-      'tensorflow>=2.21,<2.22',
-      'tensorflow-text>=2.21,<2.22',
-    ],
+    # Human judgements in, training examples out.
+    'data': _DATA,
+    # For a room still to be built: the web application of studies.
     'study': [
       'python-multipart>=0.0.20',
       'sqlalchemy>=2,<3',
       'starlette>=1,<2',
       'uvicorn>=0.34',
     ],
-    # gin_utils and what training will need beside it.
+    # gin-configured training.
     'train': _TRAIN,
     'tpu': ['libtpu>=0.0.42,<0.0.43'],
     # The peers that benchmarks/ compare with, narrow: the numbers are theirs.
@@ -95,6 +101,7 @@ setuptools.setup(
       'transformers>=5.23,<6',
     ],
     'dev': [
+      *_DATA,
       *_TRAIN,
       'beartype>=0.23,<0.24',
       'hypothesis>=6.150,<7',
