@@ -7,12 +7,15 @@ group meet them in one matrix product.
 """
 
 import dataclasses
+import importlib
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from consensus_jax.model.config import ModelConfig
+from consensus_jax.model.execution import Attention
+from consensus_jax.model.masks import Segments
 
 # Queries of one block meet all keys at once; longer inputs go block by block,
 # so that memory for scores grows with length and not with its square.
@@ -93,8 +96,10 @@ def rotate(
 def attend(
   query: Float[Array, 'rows length heads head_dim'],
   own: KeyValues,
-  mask: Bool[Array, '#rows #length own_length'],
+  mask: Bool[Array, '#rows #length own_length'] | Segments,
   prefix: Prefix | None = None,
+  *,
+  kernel: Attention = 'einsum',
 ) -> Float[Array, 'rows length heads head_dim']:
   """Grouped-query attention to the group's prefix and the row's own keys.
 
@@ -102,12 +107,27 @@ def attend(
   the keys. Rows of a group are adjacent: `rows` is groups x rows of a group.
 
   Args:
-    query: rotated queries, float32.
+    query: rotated queries.
     own: the rows' own keys and values, of one layer.
-    mask: True where a query may see an own key.
+    mask: True where a query may see an own key; or the sequences of each row,
+      whose own keys are then those of its queries.
     prefix: what all rows of a group see in full, before their own keys.
+    kernel: 'splash' needs a mask of `Segments` and a TPU.
+
+  Raises:
+    ValueError: for `Segments` with a prefix or a cache, or 'splash' without.
   """
   length = query.shape[1]
+  if isinstance(mask, Segments):
+    if prefix is not None or own.key.shape[2] != length:
+      raise ValueError('Segments go with neither a prefix nor a cache')
+    if kernel == 'splash':
+      splash = importlib.import_module('consensus_jax.model.splash')
+      ids, shared_prefix = mask.segment_ids, mask.shared_prefix
+      return splash.attend(query, own, ids, shared_prefix)
+    return _attend_segments(query, own, mask)
+  if kernel == 'splash':
+    raise ValueError("attention='splash' needs a mask of Segments")
   if length <= _QUERY_BLOCK or length % _QUERY_BLOCK:
     return _attend_block(query, own, mask, prefix)
 
@@ -120,6 +140,18 @@ def attend(
 
   blocks = jax.lax.map(one_block, jnp.arange(0, length, _QUERY_BLOCK))
   return jnp.moveaxis(blocks, 0, 1).reshape(query.shape)
+
+
+def _attend_segments(query, own, segments):
+  """Block by block of queries, each meeting no key beyond its end."""
+  length = query.shape[1]
+  blocks = []
+  for start in range(0, length, _QUERY_BLOCK):
+    stop = min(start + _QUERY_BLOCK, length)
+    keys = jax.tree.map(lambda x, stop=stop: x[:, :, :stop], own)
+    seen = segments.block(start, stop)
+    blocks.append(_attend_block(query[:, start:stop], keys, seen, None))
+  return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 
 def _attend_block(query, own, mask, prefix):

@@ -23,6 +23,8 @@ from consensus_jax.model.attention import (
   rotate,
 )
 from consensus_jax.model.config import ModelConfig
+from consensus_jax.model.execution import DEFAULT, Execution
+from consensus_jax.model.masks import Segments
 from consensus_jax.partitioning import constrain, named_sharding
 
 Params = dict[str, Any]  # name -> array, or name -> Params
@@ -151,6 +153,19 @@ MATRICES = frozenset(
 )
 
 
+def cast_matrices(params: Params, dtype: jnp.dtype) -> Params:
+  """The parameters with their matrices in `dtype`, for products in it.
+
+  Differentiable: a gradient reaches the masters in the masters' dtype. Cast
+  before the forward pass, so that a mesh gathers the narrow form.
+  """
+
+  def one(path, leaf):
+    return leaf.astype(dtype) if path[-1].key in MATRICES else leaf
+
+  return jax.tree_util.tree_map_with_path(one, params)
+
+
 def param_shardings(config: ModelConfig, mesh: jax.sharding.Mesh) -> Params:
   """Where each parameter lives on the mesh."""
   return jax.tree.map(
@@ -179,12 +194,13 @@ def hidden(
   config: ModelConfig,
   tokens: Int[Array, 'rows length'],
   positions: Int[Array, '#rows length'],
-  mask: Bool[Array, '#rows #length keys'],
+  mask: Bool[Array, '#rows #length keys'] | Segments,
   *,
   prefix: Any = None,
   prefix_mask: Bool[Array, 'groups prefix_length'] | None = None,
   cache: Any = None,
   cache_index: Int[Array, ''] | int = 0,
+  execution: Execution = DEFAULT,
 ) -> tuple[Float[Array, 'rows length embed'], Any]:
   """The normalised last hidden states, and the keys and values they used.
 
@@ -196,34 +212,40 @@ def hidden(
     config: the model.
     tokens: token ids; one outside the vocabulary counts as its last token.
     positions: the tokens' positions, a prefix counted in.
-    mask: True where a token may see an own key.
+    mask: True where a token may see an own key; or the sequences that share a
+      row, where there is neither prefix nor cache.
     prefix: keys and values that the rows of a group share, if any.
     prefix_mask: False where the prefix is padding.
     cache: own keys and values so far; the new ones are written into it at
       `cache_index`. Without it the rows' own keys are the new ones.
     cache_index: where in the cache the first new token goes.
+    execution: how it is carried out.
   """
-  x = params['embedding'].at[tokens].get(mode='clip').astype(jnp.float32)
+  x = params['embedding'].at[tokens].get(mode='clip').astype(execution.dtype)
   x = constrain(x, 'batch', 'length', None)
   sin, cos = rope_tables(positions, config)
 
   def one_layer(x, scanned):
     layer, ahead, own = scanned
     h = _rms_norm(x, layer['attention_norm'], config)
-    query, new = _project(layer, config, h, sin, cos)
+    query, new = _project(layer, config, h, sin, cos, execution)
     own = new if own is None else _write(own, new, cache_index)
     shared = None
     if ahead is not None:
       assert prefix_mask is not None, 'a prefix comes with its mask'
       shared = Prefix(ahead, prefix_mask)
-    h = attend(query, own, mask, shared)
+    h = attend(query, own, mask, shared, kernel=execution.attention)
     h = constrain(h, 'batch', 'length', 'heads', 'head_dim')
-    x = x + _dense(h, layer['attention_output'], inputs=2)
+    h = execution.named(h, 'mixed')
+    h = _dense(h, layer['attention_output'], execution, inputs=2)
+    x = x + execution.named(h, 'attention_output')
     x = constrain(x, 'batch', 'length', None)
-    x = x + _mlp(layer, config, _rms_norm(x, layer['mlp_norm'], config))
+    h = _rms_norm(x, layer['mlp_norm'], config)
+    x = x + _mlp(layer, config, h, execution)
     return constrain(x, 'batch', 'length', None), own
 
-  x, own = _over_layers(one_layer, x, (params['layers'], prefix, cache))
+  layers = (params['layers'], prefix, cache)
+  x, own = _over_layers(one_layer, x, layers, execution)
   return _rms_norm(x, params['final_norm'], config), own
 
 
@@ -232,7 +254,7 @@ def logits(
 ) -> Float[Array, 'rows length vocab']:
   """Unnormalised log-probabilities of the next token, float32."""
   head = params['lm_head'] if 'lm_head' in params else params['embedding']
-  return constrain(_dense(x, head), 'batch', 'length', 'vocab')
+  return constrain(_dense(x, head, DEFAULT), 'batch', 'length', 'vocab')
 
 
 def causal_mask(length: int) -> Bool[Array, '1 length length']:
@@ -240,9 +262,12 @@ def causal_mask(length: int) -> Bool[Array, '1 length length']:
   return jnp.tril(jnp.ones((1, length, length), bool))
 
 
-def _over_layers(body, x, layers):
-  if not isinstance(layers[0], tuple):
-    return jax.lax.scan(body, x, layers)
+def _over_layers(body, x, layers, execution):
+  stacked = not isinstance(layers[0], tuple)
+  looped = stacked and not execution.unrolled
+  body = execution.rematerialised(body, in_scan=looped)
+  if stacked:
+    return jax.lax.scan(body, x, layers, unroll=not looped)
   body = jax.jit(body)  # traced for the first layer only
   outputs = []
   for i in range(len(layers[0])):
@@ -251,11 +276,11 @@ def _over_layers(body, x, layers):
   return x, tuple(outputs)
 
 
-def _project(layer, config, h, sin, cos):
+def _project(layer, config, h, sin, cos, execution):
   """Rotated queries, and keys and values as a cache holds them."""
-  query = _dense(h, layer['query'])
-  key = _dense(h, layer['key'])
-  value = _dense(h, layer['value'])
+  query = _dense(h, layer['query'], execution)
+  key = _dense(h, layer['key'], execution)
+  value = _dense(h, layer['value'], execution)
   if config.qkv_bias:
     query += layer['query_bias']
     key += layer['key_bias']
@@ -263,11 +288,12 @@ def _project(layer, config, h, sin, cos):
   if config.qk_norm:
     query = _rms_norm(query, layer['query_norm'], config)
     key = _rms_norm(key, layer['key_norm'], config)
-  key = rotate(key, sin, cos).transpose(2, 0, 1, 3)
-  value = value.transpose(2, 0, 1, 3)
   dtype = layer['key'].dtype
-  return rotate(query, sin, cos), KeyValues(
-    key.astype(dtype), value.astype(dtype)
+  query = execution.named(rotate(query, sin, cos), 'query')
+  key = rotate(key, sin, cos).transpose(2, 0, 1, 3).astype(dtype)
+  value = value.transpose(2, 0, 1, 3).astype(dtype)
+  return query, KeyValues(
+    execution.named(key, 'key'), execution.named(value, 'value')
   )
 
 
@@ -279,34 +305,37 @@ def _write(cache, new, index):
   )
 
 
-def _mlp(layer, config, h):
+def _mlp(layer, config, h, execution):
   activation = jax.nn.silu if config.activation == 'silu' else jax.nn.gelu
-  up = _dense(h, layer['up'])
+  up = execution.named(_dense(h, layer['up'], execution), 'up')
   if config.gated_mlp:
-    up *= activation(_dense(h, layer['gate']))
+    gate = execution.named(_dense(h, layer['gate'], execution), 'gate')
+    up *= activation(gate)
   else:
     up = activation(up)
   up = constrain(up, 'batch', 'length', 'mlp')
-  return _dense(up, layer['down'])
+  return execution.named(_dense(up, layer['down'], execution), 'down')
 
 
 def _rms_norm(x, scale, config):
+  x = x.astype(jnp.float32)
   mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(mean_square + config.norm_epsilon) * scale
 
 
-def _dense(x, weight, inputs=1):
+def _dense(x, weight, execution, inputs=1):
   """Contracts the last `inputs` axes of both, in the weight's dtype.
 
-  The sum is made and returned in float32: on a CPU a bfloat16 product that
-  returns bfloat16 is ten times slower. Both sides are flattened to matrices,
-  as XLA would otherwise copy a weight of three axes before each product.
+  The sum is made in float32 and returned in the residual stream's dtype: on a
+  CPU a bfloat16 product that returns bfloat16 is ten times slower. Both sides
+  are flattened to matrices, as XLA would otherwise copy a weight of three axes
+  before each product.
   """
   fan_in = math.prod(weight.shape[-inputs:])
   product = jax.lax.dot_general(
     x.astype(weight.dtype).reshape(-1, fan_in),
     weight.reshape(-1, fan_in),
     (((1,), (1,)), ((), ())),
-    preferred_element_type=jnp.float32,
+    preferred_element_type=execution.dtype,
   )
   return product.reshape(*x.shape[:-inputs], *weight.shape[:-inputs])
