@@ -8,7 +8,7 @@ library only.
 import dataclasses
 import functools
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from consensus_jax.strict_json import (
@@ -184,11 +184,7 @@ class Member:
   @classmethod
   def from_json(cls, value: object) -> Self:
     """Inverse of `to_json`."""
-    record = _object(cls, value)
-    for field in ('judged', *JUDGEMENTS):
-      if field in record:
-        record[field] = tuple(check_array(record[field], (field,)))
-    return cls(**record)
+    return cls(**_object(cls, value))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -297,7 +293,49 @@ def _object(
   kind: type, value: object, also: tuple[str, ...] = ()
 ) -> dict[str, Any]:
   required, optional = _keys(kind)
-  return check_object(value, required=(*also, *required), optional=optional)
+  record = check_object(value, required=(*also, *required), optional=optional)
+  for field in dataclasses.fields(kind):
+    if field.name in record and field.type in _READERS:
+      read = _READERS[field.type]
+      record[field.name] = read(record[field.name], (field.name,))
+  return record
+
+
+def _integers(value: object, path: Path) -> tuple[int, ...]:
+  items = enumerate(check_array(value, path))
+  return tuple(check_integer(item, (*path, index)) for index, item in items)
+
+
+def _entries(value: object, path: Path) -> tuple[int | None, ...]:
+  items = enumerate(check_array(value, path))
+  return tuple(
+    None if item is None else check_integer(item, (*path, index))
+    for index, item in items
+  )
+
+
+def _integer_or_none(value: object, path: Path) -> int | None:
+  return None if value is None else check_integer(value, path)
+
+
+def _split_or_none(value: object, path: Path) -> object:
+  return None if value is None else _check_name(value, get_args(Split), path)
+
+
+def _opinion_provenance(value: object, path: Path) -> object:
+  return _check_name(value, get_args(OpinionProvenance), path)
+
+
+# How a field of JSON is read, by the annotation of the field.
+_READERS: dict[Any, Callable[[object, Path], object]] = {
+  str: check_string,
+  int: check_integer,
+  int | None: _integer_or_none,
+  tuple[int, ...]: _integers,
+  tuple[int | None, ...]: _entries,
+  Split | None: _split_or_none,
+  OpinionProvenance: _opinion_provenance,
+}
 
 
 def _to_json(record: Any) -> dict[str, Any]:
@@ -315,10 +353,11 @@ def _check_optional_text(value: object, path: Path) -> None:
     check_text(value, path)
 
 
-def _check_name(value: object, known: Collection[str], path: Path) -> None:
+def _check_name(value: object, known: Collection[str], path: Path) -> object:
   if value not in known:
     names = ', '.join(map(repr, known))
     raise InputError(f'must be one of {names}, got {value!r}', field=path)
+  return value
 
 
 def _check_scale(
