@@ -1,5 +1,6 @@
 """Losses against closed forms, enumeration and finite differences."""
 
+import functools
 import itertools
 
 import jax
@@ -17,17 +18,20 @@ NAN = np.nan
 
 def each(function, **settings):
   """The loss of one row, and whether it counts."""
+  function = jitted(function, **settings)
 
   def one(rewards, levels, *args):
     loss, counts = function(
-      jnp.asarray([rewards], float),
-      jnp.asarray([levels], float),
-      *args,
-      **settings,
+      jnp.asarray([rewards], float), jnp.asarray([levels], float), *args
     )
     return float(loss[0]), bool(counts[0])
 
   return one
+
+
+@functools.cache
+def jitted(function, **settings):
+  return jax.jit(functools.partial(function, **settings))
 
 
 REWARD_LOSSES = {
@@ -52,9 +56,13 @@ levels_of = st.lists(
 rewards_of = st.lists(st.floats(-9, 9, width=32), min_size=5, max_size=5)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def total(name, rewards, levels):
   loss, counts = REWARD_LOSSES[name](rewards, levels)
   return jnp.where(counts, loss, 0).sum()
+
+
+value_and_grad = jax.jit(jax.value_and_grad(total, 1), static_argnums=0)
 
 
 def finite_differences(function, x, step=1e-6):
@@ -115,8 +123,8 @@ def test_what_was_not_judged_does_not_matter(name, rewards, levels, garbage):
   levels = np.array([levels], np.float32)
   rewards = np.array([rewards], np.float32)
   absent = np.isnan(levels)
-  value, gradient = jax.value_and_grad(lambda x: total(name, x, levels))(
-    np.where(absent, np.float32(garbage), rewards)
+  value, gradient = value_and_grad(
+    name, np.where(absent, np.float32(garbage), rewards), levels
   )
   assert np.isfinite(value)
   assert np.isfinite(gradient).all()
@@ -155,9 +163,7 @@ def test_comparisons_do_not_see_a_shift(name, rewards, levels, shift):
 def test_large_rewards_stay_finite(name, size):
   rewards = np.float32([[size, -size, 0, size], [-size, 0, size, 1]])
   levels = np.float32([[1, 7, 4, 1], [3, 3, 3, 1]])
-  value, gradient = jax.value_and_grad(lambda x: total(name, x, levels))(
-    rewards
-  )
+  value, gradient = value_and_grad(name, rewards, levels)
   assert np.isfinite(value) and value >= -1e-6
   assert np.isfinite(gradient).all()
 
@@ -262,13 +268,13 @@ def test_without_knowledge_every_rating_is_as_likely():
   free=st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6),
 )
 def test_ratings_have_the_probabilities_of_proportional_odds(reward, free):
-  cuts = np.asarray(losses.cut_points(jnp.asarray(free, jnp.float32)))
+  cuts = np.asarray(jitted(losses.cut_points)(np.float32(free)))
   assert (np.diff(cuts) > 0).all() or min(free[1:]) < -8  # 1e-4 beside 100
   exact = free[0] + np.concatenate([[0], np.cumsum(np.logaddexp(0, free[1:]))])
   np.testing.assert_allclose(cuts, exact, rtol=1e-5, atol=1e-5)
   rows = np.full((7, 1), reward, np.float32)
-  found, counts = losses.ordinal(
-    rows, np.arange(1, 8, dtype=np.float32)[:, None], jnp.asarray(free)
+  found, counts = jitted(losses.ordinal)(
+    rows, np.arange(1, 8, dtype=np.float32)[:, None], np.float32(free)
   )
   assert counts.all()
   probabilities = np.exp(-np.asarray(found, np.float64))
@@ -287,7 +293,7 @@ def test_centring_of_a_pair_is_the_square_of_its_sum():
   rewards = np.float32([[1, 2, 9], [1, 2, 4], [5, 1, 1]])
   levels = np.float32([[1, 2, NAN], [1, 1, 1], [1, NAN, NAN]])
   np.testing.assert_allclose(
-    losses.centring(rewards, levels), [9, (9 + 25 + 36) / 3, 0]
+    jitted(losses.centring)(rewards, levels), [9, (9 + 25 + 36) / 3, 0]
   )
 
 
@@ -301,9 +307,8 @@ def arrays_of_tokens(dtype=np.float32):
 
 
 def entropy(x, head, targets, weights, **kwargs):
-  return losses.cross_entropy(
-    lambda x: x @ head.T, x, targets, weights, **kwargs
-  )
+  arrays = map(jnp.asarray, (x, targets, weights))
+  return losses.cross_entropy(lambda x: x @ head.T, *arrays, **kwargs)
 
 
 @pytest.mark.parametrize('block', [1, 3, 5, 10, 256])
