@@ -6,7 +6,6 @@ batch_size`, and whatever is random is drawn from `step_key(seed, step)`.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -96,24 +95,20 @@ def shardings_of(tree: Any) -> Any:
 
 
 def create(
-  make_params: Callable[..., Params],
-  arguments: tuple[Any, ...],
+  params: Params,
   optimizer: optax.GradientTransformation,
   abstract: TrainState,
 ) -> TrainState:
   """The state before the first step, each device making only its shards.
 
   Args:
-    make_params: gives the first parameters; traced.
-    arguments: of `make_params`: a key, or parameters that exist already.
+    params: arrays, placed as `abstract` says; they become the state's.
     optimizer: gives the first optimizer state.
     abstract: as `abstract_state` gives it.
   """
-
-  def first(*arguments):
-    return _first(optimizer, make_params(*arguments))
-
-  return jax.jit(first, out_shardings=shardings_of(abstract))(*arguments)
+  make = jax.jit(optimizer.init, out_shardings=shardings_of(abstract.opt_state))
+  step = jax.device_put(jnp.zeros((), jnp.int32), abstract.step.sharding)
+  return TrainState(step, params, make(params))
 
 
 def _first(
