@@ -1,0 +1,167 @@
+"""Low-rank adapters: what is trained when a model's own weights are not.
+
+Source: Hu et al. 2021 (LoRA). A weight W of `layers` becomes
+W + alpha / rank * B A, where A `[layers, rank, *inputs]` starts random and
+B `[layers, *outputs, rank]` starts at zero, so that training starts from the
+model as it is.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from consensus_jax.model.config import ModelConfig
+from consensus_jax.model.transformer import (
+  MATRICES,
+  Params,
+  abstract_params,
+  param_axes,
+)
+
+# Trailing axes of a weight that are its inputs, where they are not one.
+_NUM_INPUTS = {'attention_output': 2}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+  """Which weights are adapted, and how.
+
+  Attributes:
+    rank: of the product B A.
+    alpha: the product is multiplied by alpha / rank.
+    targets: names of matrices of `layers`.
+  """
+
+  rank: int = 16
+  alpha: float = 32.0
+  targets: tuple[str, ...] = (
+    'query',
+    'key',
+    'value',
+    'attention_output',
+    'gate',
+    'up',
+    'down',
+  )
+
+  def __post_init__(self):
+    if isinstance(self.rank, bool) or not isinstance(self.rank, int):
+      raise ValueError(f'rank must be an integer, got {self.rank!r}')
+    if self.rank < 1:
+      raise ValueError(f'rank must be positive, got {self.rank}')
+    if not 0 < self.alpha < float('inf'):
+      raise ValueError(f'alpha must be positive and finite, got {self.alpha}')
+    if not isinstance(self.targets, tuple) or not self.targets:
+      raise ValueError(f'targets must be a tuple of names, got {self.targets}')
+    if len(set(self.targets)) < len(self.targets):
+      raise ValueError(f'targets has a name twice: {self.targets}')
+
+  @property
+  def scale(self) -> float:
+    """What the product B A is multiplied by."""
+    return self.alpha / self.rank
+
+
+def init(config: ModelConfig, lora: LoraConfig, key: PRNGKeyArray) -> Params:
+  """Adapters in float32: {target: {'a': A, 'b': B}}, their product zero.
+
+  Pure: jit it with `out_shardings` to place. A target's values do not depend on
+  the other targets.
+
+  Raises:
+    ValueError: if the model has no such target.
+  """
+
+  def one(name, outputs, inputs):
+    fan_in = math.prod(inputs)
+    a_key = jax.random.fold_in(key, sorted(MATRICES).index(name))
+    a_shape = (config.num_layers, lora.rank, *inputs)
+    return {
+      'a': jax.random.normal(a_key, a_shape, jnp.float32) * fan_in**-0.5,
+      'b': jnp.zeros((config.num_layers, *outputs, lora.rank), jnp.float32),
+    }
+
+  shapes = _split(config, lora, _shapes(config))
+  return {name: one(name, *split) for name, split in shapes.items()}
+
+
+def axes(config: ModelConfig, lora: LoraConfig) -> Params:
+  """The logical axis names of every adapter, in the tree of `init`.
+
+  Raises:
+    ValueError: if the model has no such target.
+  """
+  names = _split(config, lora, param_axes(config)['layers'])
+  return {
+    name: {
+      'a': ('layers', None, *inputs),
+      'b': ('layers', *outputs, None),
+    }
+    for name, (outputs, inputs) in names.items()
+  }
+
+
+def num_parameters(config: ModelConfig, lora: LoraConfig) -> int:
+  """Number of scalars in the adapters."""
+  shapes = _split(config, lora, _shapes(config))
+  return sum(
+    config.num_layers * lora.rank * (math.prod(outputs) + math.prod(inputs))
+    for outputs, inputs in shapes.values()
+  )
+
+
+def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
+  """The parameters of the adapted model: W + alpha / rank * B A.
+
+  Args:
+    params: stacked, in any dtype, which the result keeps.
+    adapters: as `init` makes them.
+    lora: their configuration.
+  """
+  layers = dict(params['layers'])
+  for name, adapter in adapters.items():
+    layers[name] = _add(layers[name], adapter['a'], adapter['b'], lora.scale)
+  return {**params, 'layers': layers}
+
+
+def _add(
+  weight: Float[Array, 'layers *shape'],
+  a: Float[Array, 'layers rank *inputs'],
+  b: Float[Array, 'layers *outputs rank'],
+  scale: float,
+) -> Float[Array, 'layers *shape']:
+  depth, rank = a.shape[:2]
+  product = jnp.einsum(
+    'lor,lri->loi',
+    b.reshape(depth, -1, rank),
+    a.reshape(depth, rank, -1),
+    precision='highest',
+  )
+  # Added in float32, rounded once.
+  total = weight.astype(jnp.float32) + scale * product.reshape(weight.shape)
+  return total.astype(weight.dtype)
+
+
+def _shapes(config):
+  layers = abstract_params(config, jnp.dtype('float32'))['layers']
+  return {name: leaf.shape for name, leaf in layers.items()}
+
+
+def _split(config, lora, of_layers):
+  """{target: (of the outputs, of the inputs)} of shapes or names of axes."""
+  allowed = [name for name in of_layers if name in MATRICES]
+  unknown = [name for name in lora.targets if name not in allowed]
+  if unknown:
+    raise ValueError(
+      f'LoRA targets {unknown} are no matrices of this model, which has '
+      f'{allowed}'
+    )
+  split = {}
+  for name in lora.targets:
+    one_layer = tuple(of_layers[name][1:])
+    at = len(one_layer) - _NUM_INPUTS.get(name, 1)
+    split[name] = one_layer[:at], one_layer[at:]
+  return split
