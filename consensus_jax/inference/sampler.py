@@ -87,7 +87,7 @@ class Sample:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _State:
+class State:
   """The decoding loop's state; `candidates` rows."""
 
   step: Int[Array, '']  # tokens drawn so far
@@ -146,13 +146,13 @@ def sample(
   tokens[0, : len(prompt)] = prompt
   prompt_length = jnp.int32(len(prompt))
   prefix, next_logits = prefill(params, tokens, prompt_length, config=config)
-  draw = _Draw.of(sampling, seed, num_candidates)
+  draw = Draw.of(sampling, seed, num_candidates)
   greedy = sampling.temperature == 0
   # The cache is as long as the budget, rounded up so that budgets that differ
   # a little share one compilation; the true budget ends the loop.
   capacity = round_up(max_tokens, 32)
   ends = jnp.asarray(tokenizer.eos_ids, jnp.int32)
-  state = _start(
+  state = start(
     params, next_logits, draw, ends, capacity=capacity, greedy=greedy
   )
   while True:
@@ -165,7 +165,7 @@ def sample(
     done = np.asarray(state.done) | found
     if step >= max_tokens or done.all():
       break
-    state = _decode(
+    state = decode(
       params,
       dataclasses.replace(state, done=jnp.asarray(done)),
       prefix,
@@ -211,7 +211,7 @@ def prefill(
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Draw:
+class Draw:
   """What a draw depends on, as arrays, so that no value recompiles."""
 
   keys: Key[Array, 'candidates']
@@ -221,7 +221,8 @@ class _Draw:
   min_p: Float[Array, '']
 
   @classmethod
-  def of(cls, sampling: Sampling, seed: int, num_candidates: int) -> '_Draw':
+  def of(cls, sampling: Sampling, seed: int, num_candidates: int) -> 'Draw':
+    """The draws of `num_candidates`, each with a key of its own."""
     key = jax.random.key(seed)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(
       jnp.arange(num_candidates)
@@ -237,7 +238,7 @@ class _Draw:
 
 
 @functools.partial(jax.jit, static_argnames=('capacity', 'greedy'))
-def _start(params, next_logits, draw, ends, *, capacity, greedy):
+def start(params, next_logits, draw, ends, *, capacity, greedy):
   """State after each candidate's first token."""
   candidates = draw.keys.shape[0]
   next_logits = jnp.broadcast_to(
@@ -254,7 +255,7 @@ def _start(params, next_logits, draw, ends, *, capacity, greedy):
   cache: Any = KeyValues(empty, empty)
   if unstacked:
     cache = (cache,) * len(layers)
-  return _State(
+  return State(
     step=jnp.int32(1),
     tokens=jnp.zeros((candidates, capacity), jnp.int32).at[:, 0].set(token),
     log_probs=jnp.zeros((candidates, capacity)).at[:, 0].set(log_prob),
@@ -266,7 +267,7 @@ def _start(params, next_logits, draw, ends, *, capacity, greedy):
 @functools.partial(
   jax.jit, static_argnames=('config', 'greedy'), donate_argnames='state'
 )
-def _decode(
+def decode(
   params, state, prefix, prompt_length, draw, ends, until, *, config, greedy
 ):
   """Draws tokens up to step `until`, or until every candidate is done."""
@@ -290,7 +291,7 @@ def _decode(
     )
     next_logits = logits(params, x)[:, 0]
     token, log_prob = _next_token(next_logits, draw, state.step, greedy)
-    return _State(
+    return State(
       step=state.step + 1,
       tokens=state.tokens.at[:, state.step].set(token),
       log_probs=state.log_probs.at[:, state.step].set(log_prob),
