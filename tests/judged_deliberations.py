@@ -60,7 +60,7 @@ _JUDGED_BY = ('agreement', 'quality', 'ranking', 'votes')
 def deliberations(draw, id='d'):
   """A whole record."""
   rounds = draw(st.lists(st.integers(0, 1), max_size=5))
-  names = draw(st.lists(WORDS, max_size=3, unique_by=_same_name))
+  names = draw(st.lists(WORDS, max_size=3, unique_by=same_name))
   return JudgedDeliberation(
     id=id,
     source=draw(TEXTS),
@@ -87,7 +87,7 @@ def deliberations(draw, id='d'):
   )
 
 
-def _same_name(name):
+def same_name(name):
   return unicodedata.normalize('NFC', name)
 
 
