@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from consensus_jax.data.exclusions import Exclusion, Tally
+from consensus_jax.data.plain_text import one_line
 from consensus_jax.data.polis_export import (
   NO_VOTE,
   Comment,
   Export,
   natural,
-  one_line,
   read_export,
 )
 from consensus_jax.data.records import (

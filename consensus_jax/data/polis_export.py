@@ -10,12 +10,12 @@ import difflib
 import io
 import pathlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int8
 
+from consensus_jax.data.plain_text import one_line
 from consensus_jax.strict_json import InputError
 
 # In a matrix of votes: the statement was not shown, or not answered.
@@ -141,18 +141,6 @@ def read_export(folder: str | pathlib.Path) -> Export:
     participants=participants,
     votes=votes,
     warnings=tuple(warnings),
-  )
-
-
-def one_line(text: str) -> str:
-  """`text` on one line, composed, without invisible control characters."""
-  text = ' '.join(unicodedata.normalize('NFC', text).split())
-  return ''.join(
-    character
-    for character in text
-    # Joiners shape letters and emoji; private and unassigned may be letters.
-    if unicodedata.category(character) not in ('Cc', 'Cs')
-    and character not in '\ufeff\u200b\u2060'
   )
 
 
