@@ -11,7 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.transformer import (
@@ -118,7 +118,7 @@ def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
 
   Args:
     params: stacked, in any dtype, which the result keeps.
-    adapters: as `init` makes them.
+    adapters: as `init` makes them; numpy arrays will do.
     lora: their configuration.
   """
   layers = dict(params['layers'])
@@ -127,12 +127,7 @@ def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
   return {**params, 'layers': layers}
 
 
-def _add(
-  weight: Float[Array, 'layers *shape'],
-  a: Float[Array, 'layers rank *inputs'],
-  b: Float[Array, 'layers *outputs rank'],
-  scale: float,
-) -> Float[Array, 'layers *shape']:
+def _add(weight, a, b, scale):
   depth, rank = a.shape[:2]
   product = jnp.einsum(
     'lor,lri->loi',

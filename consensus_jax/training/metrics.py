@@ -23,7 +23,7 @@ class Mean(NamedTuple):
   """A mean, and over how many things it is one."""
 
   value: float
-  count: int
+  number: int
 
 
 class Pairs(NamedTuple):
@@ -90,7 +90,7 @@ def judgement_metrics(
     }
   report: dict[str, float | int] = {}
   for name, mean in found.items():
-    report |= {name: mean.value, f'num_{name}': mean.count}
+    report |= {name: mean.value, f'num_{name}': mean.number}
   return report
 
 
@@ -190,10 +190,8 @@ def auc_by(
   """`auc` within each group, and the mean over groups with both kinds."""
   order = np.argsort(groups, kind='stable')
   starts = np.flatnonzero(np.diff(groups[order])) + 1
-  values = [
-    auc(rewards[part], agree[part]).value for part in np.split(order, starts)
-  ]
-  values = np.array(values)
+  parts = np.split(order, starts)
+  values = np.array([auc(rewards[part], agree[part]).value for part in parts])
   return _mean(values[~np.isnan(values)])
 
 

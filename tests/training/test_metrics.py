@@ -138,7 +138,7 @@ def test_honest_probabilities_are_calibrated():
   levels = np.stack([better, ~better], 1).astype(float)
   error = metrics.pair_calibration_error(metrics.find_pairs(rewards, levels))
   assert error.value < 0.01
-  assert error.count == 50_000
+  assert error.number == 50_000
   boastful = metrics.pair_calibration_error(
     metrics.find_pairs(rewards * 5, levels)
   )
