@@ -29,8 +29,9 @@ from consensus_jax.model import config
 _LIBRARY = 'consensus_jax.'
 _DYNAMIC_REGISTRATION = '__gin__.dynamic_registration'
 _REQUIRED = 'gin.REQUIRED'
-# What a model file offers to whoever reads it: need not be used within.
+# What files offer to whoever reads them: need not be used within.
 _MODEL_MACRO = 'MODEL'
+_OFFERED = frozenset((_MODEL_MACRO, 'MESH', 'EXECUTION', 'RUN'))
 _INCLUDE_LINE = re.compile(r"""include\s+(['"])[^'"]+\1\s*(#.*)?""")
 
 _StrPath = str | os.PathLike[str]
@@ -93,18 +94,42 @@ def load_model_config(file: _StrPath) -> config.ModelConfig:
   Raises:
     ValueError: as in `parse`, or the file does not describe a valid model.
   """
-  parse([file])
-  try:
-    with _errors_naming(os.fspath(file)):
-      bindings = gin.get_bindings(f'{_MODEL_MACRO}/gin.macro')
-  finally:
-    gin.clear_config()
-  model = bindings.get('value')
+  model, _ = build(_MODEL_MACRO, [file])
   if not isinstance(model, config.ModelConfig):
     raise ValueError(
       f'{os.fspath(file)}: MODEL must be @config.ModelConfig(), got {model!r}'
     )
   return model
+
+
+def build(
+  macro: str,
+  files: Sequence[_StrPath],
+  bindings: Sequence[str] = (),
+  search_paths: Iterable[_StrPath] = (),
+) -> tuple[Any, str]:
+  """Builds what a macro describes; leaves gin empty.
+
+  Args:
+    macro: such as 'RUN'.
+    files: as in `parse`.
+    bindings: as in `parse`.
+    search_paths: as in `parse`.
+
+  Returns:
+    The object, or None if nothing sets the macro; and the whole configuration
+    as one gin text, which builds it again.
+
+  Raises:
+    ValueError: as in `parse`, or an object refuses its values.
+  """
+  parse(files, bindings, search_paths)
+  try:
+    with _errors_naming(', '.join(map(os.fspath, files))):
+      value = gin.get_bindings(f'{macro}/gin.macro').get('value')
+      return value, gin.config_str()
+  finally:
+    gin.clear_config()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +217,12 @@ def _read(
 
 def _read_binding(binding: str, configured: set[str]) -> _Source:
   source = _Source(f'binding {binding!r}', binding)
-  statements = list(_statements(source.name, binding))
+  try:
+    statements = list(_statements(source.name, binding))
+  except ValueError as error:
+    raise ValueError(
+      f'{error} (a text needs quotes of its own: NAME=\'"text"\')'
+    ) from None
   if len(statements) != 1 or not isinstance(
     statements[0][0], config_parser.BindingStatement
   ):
@@ -283,7 +313,7 @@ def _check_macros(sources: Sequence[_Source]) -> None:
   missing: dict[str, str] = {}
   for source in sources:
     for use in source.macros_set:
-      if use.name not in used and use.name != _MODEL_MACRO:
+      if use.name not in used and use.name not in _OFFERED:
         raise ValueError(f'{use.where}: nothing uses a macro {use.name!r}')
       missing.pop(use.name, None)
     for use in source.macros_used:

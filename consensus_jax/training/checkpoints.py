@@ -40,6 +40,7 @@ class Checkpoints:
     folder: str | os.PathLike[str],
     *,
     keep: int = 1,
+    writes: bool = True,
     note: Callable[[str], None] = lambda text: None,
   ):
     """Opens the folder, or makes it.
@@ -47,6 +48,7 @@ class Checkpoints:
     Args:
       folder: of the checkpoints alone.
       keep: newest checkpoints that stay; the best one stays besides.
+      writes: False for the checkpoints of another run, which may be writing.
       note: hears what was found damaged.
 
     Raises:
@@ -54,12 +56,15 @@ class Checkpoints:
     """
     self.folder = pathlib.Path(folder).absolute()
     self._keep = keep
+    self._writes = writes
     self._note = note
     self._best: int | None = None
     self._saving: Any = None
     self._open()
 
   def _open(self) -> None:
+    if not self._writes and not self.folder.is_dir():
+      raise CheckpointError(f'{self.folder}: there are no checkpoints')
     policies = ocp.training
     try:
       self._orbax = policies.Checkpointer(
@@ -69,7 +74,7 @@ class Checkpoints:
           policies.save_decision_policies.FixedIntervalPolicy(1)
         ),
         preservation_policy=_NewestAndBest(self._keep, lambda: self._best),
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=self._writes,
       )
     except Exception as error:
       raise CheckpointError(f'{self.folder}: {_reason(error)}') from error
@@ -95,6 +100,11 @@ class Checkpoints:
       for checkpoint in self._orbax.checkpoints
       if (self.folder / str(checkpoint.step) / _COMMIT_MARKER).exists()
     ]
+
+  @property
+  def started(self) -> bool:
+    """Whether any checkpoint was begun here, whole or not."""
+    return bool(_step_folders(self.folder))
 
   def save(
     self,

@@ -11,7 +11,7 @@ import json
 import math
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -174,11 +174,10 @@ def is_writer() -> bool:
   return jax.process_index() == 0
 
 
-def decided(decide: Callable[[], int]) -> int:
-  """What process 0 decides, in every process; the others do not ask."""
+def decided(value: int) -> int:
+  """What process 0 has decided, in every process."""
   if jax.process_count() == 1:
-    return decide()
-  value = decide() if is_writer() else 0
+    return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
@@ -208,6 +207,7 @@ def local_rows(sharding: jax.sharding.Sharding, rows: int) -> slice:
   spans = {
     index[0].indices(rows)[:2]
     for index in sharding.addressable_devices_indices_map((rows,)).values()
+    if index is not None
   }
   first, last = min(a for a, _ in spans), max(b for _, b in spans)
   if sum(b - a for a, b in spans) != last - first:

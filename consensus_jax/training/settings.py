@@ -1,7 +1,6 @@
 """What a training run is told, as frozen dataclasses that gin files fill in."""
 
 import dataclasses
-import math
 from typing import Any, Literal, get_args
 
 import jax
@@ -10,10 +9,20 @@ from jax.sharding import Mesh
 from consensus_jax import partitioning
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.execution import Execution
+from consensus_jax.model.lora import LoraConfig
 from consensus_jax.strict_json import InputError
 from consensus_jax.training.objectives import RewardSettings
+from consensus_jax.training.optimizers import OptimizerSettings
 
 Dtype = Literal['float32', 'bfloat16']
+
+
+def _check_integer(settings: Any, field: str, least: int) -> None:
+  value = getattr(settings, field)
+  if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    raise ValueError(
+      f'{field} must be a whole number of at least {least}, got {value!r}'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,33 +94,6 @@ class Initial:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LoraSettings:
-  """Low-rank adapters instead of all weights.
-
-  Attributes:
-    rank: of the adapters.
-    alpha: their product is scaled by alpha / rank.
-    targets: names of the weights that get adapters.
-  """
-
-  rank: int = 8
-  alpha: float = 16.0
-  targets: tuple[str, ...] = ('query', 'key', 'value', 'attention_output')
-
-  def __post_init__(self):
-    _check_integer(self, 'rank', 1)
-    if not 0 < self.alpha < math.inf:
-      raise ValueError(f'alpha must be positive and finite, got {self.alpha}')
-    if not isinstance(self.targets, tuple) or not self.targets:
-      raise ValueError(f'targets must be a tuple of names, got {self.targets}')
-
-  @property
-  def scale(self) -> float:
-    """What the adapters' product is multiplied with."""
-    return self.alpha / self.rank
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
   """One training run.
 
@@ -126,7 +108,7 @@ class Run:
     execution: memory against time.
     compute_dtype: of matrix products; parameters and optimizer are float32.
       None takes what the hardware does best.
-    optimizer: see `optimizers`.
+    optimizer: how parameters follow their gradients.
     lora: adapters to train; None trains all weights.
     num_steps: steps of the whole run.
     batch_size: examples of a step, in all processes together.
@@ -156,8 +138,8 @@ class Run:
   mesh: MeshShape = MeshShape()
   execution: Execution = dataclasses.field(default_factory=Execution)
   compute_dtype: Dtype | None = None
-  optimizer: Any
-  lora: LoraSettings | None = None
+  optimizer: OptimizerSettings
+  lora: LoraConfig | None = None
   num_steps: int
   batch_size: int
   microbatches: int = 1
@@ -235,11 +217,3 @@ class RewardRun(Run):
   """
 
   objective: RewardSettings = dataclasses.field(default_factory=RewardSettings)
-
-
-def _check_integer(settings: Any, field: str, least: int) -> None:
-  value = getattr(settings, field)
-  if isinstance(value, bool) or not isinstance(value, int) or value < least:
-    raise ValueError(
-      f'{field} must be a whole number of at least {least}, got {value!r}'
-    )
