@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import special, stats
+from scipy import special, stats  # type: ignore[import-untyped]
 
 # Confidences from 0.5 to 1, and probabilities from 0 to 1, in as many bins.
 NUM_BINS = 10

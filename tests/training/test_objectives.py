@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_models
 
+from consensus_jax import partitioning
 from consensus_jax.inference import scorer
 from consensus_jax.model import transformer
 from consensus_jax.model.execution import DEFAULT, Execution
@@ -286,6 +287,29 @@ def test_packed_examples_are_as_good_as_separate_ones():
   assert 0 <= sums['right'] <= sums['weight']
   separate = sft(params_of(), sft_batch([[example] for example in examples]))
   close(((loss, sums), gradient), separate, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mesh_changes_nothing():
+  params = params_of(cut_points=True)
+  batch = shared_batch(judged(seed=7))
+  settings = RewardSettings(loss='ordinal', centring=0.01)
+  expected = loss_and_gradient(params, batch, settings)
+  mesh = partitioning.make_mesh(data=2, fsdp=2, tensor=2)
+  shardings = transformer.param_shardings(CONFIG, mesh)
+  shardings['cut_points'] = partitioning.named_sharding(
+    mesh, settings.param_axes()['cut_points'], (6,)
+  )
+  rows = {
+    name: partitioning.named_sharding(
+      mesh, ('batch', *(None,) * (x.ndim - 1)), x.shape
+    )
+    for name, x in batch.items()
+  }
+  with jax.set_mesh(mesh):
+    found = loss_and_gradient(
+      jax.device_put(params, shardings), jax.device_put(batch, rows), settings
+    )
+  close(jax.device_get(found), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_settings_that_make_no_sense_are_refused():
