@@ -32,6 +32,7 @@ from consensus_jax.data.habermas_schema import (
   POSITIONS,
   SPLITS,
   open_file,
+  reading,
 )
 from consensus_jax.data.plain_text import one_line
 from consensus_jax.data.records import (
@@ -117,13 +118,14 @@ def read(
     path = folder / file.name
     if file is COMPARISONS or path.exists():
       open_file(path, file)
-      hashes.append((file.name, sha256(path)))
+      with reading(path):
+        hashes.append((file.name, sha256(path)))
       if file.sha256 not in (None, hashes[-1][1]):
         warnings.append(f'{file.name} is not the published file')
     elif file is POSITIONS:
       warnings.append(f'there is no {file.name}, so positions are not known')
   path = folder / COMPARISONS.name
-  try:
+  with reading(path):
     rows, gaps = read_comparisons(path)
     if gaps:
       some = ', '.join(map(str, gaps[:5]))
@@ -144,8 +146,6 @@ def read(
     records = tuple(
       _record(rows, positions, tally, stripped) for rows in of_round.values()
     )
-  except InputError as error:
-    raise error if error.file else error.at(file=str(path)) from None
   members = [member for record in records for member in record.members]
   report = HabermasReport(
     files=tuple(hashes),

@@ -170,7 +170,8 @@ def _cohort(
     rows = step_nested(keep_lengths(rows, cohort.num_candidates), reason)
   if registered and cohort.min_citizens is not None:
     rows = step_nested(
-      keep_large_groups(rows, cohort), 'of a group that is too small'
+      keep_large_groups(rows, cohort),
+      'of a group that is too small, or one too many',
     )
   return rows
 

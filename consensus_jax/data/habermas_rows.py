@@ -19,6 +19,7 @@ from consensus_jax.data.habermas_schema import (
   SPLITS,
   File,
   open_file,
+  reading,
 )
 from consensus_jax.strict_json import InputError
 
@@ -39,10 +40,9 @@ def read_comparisons(
   Raises:
     InputError: with file, row and column.
   """
-  opened = open_file(path, COMPARISONS)
-  rows: list[Row] = []
   gaps = []
-  try:
+  with reading(path):
+    opened = open_file(path, COMPARISONS)
     for group in ('other_opinions.', 'candidates.'):
       _check_list_lengths(opened, group)
     rows = _needed_columns(opened, COMPARISONS)
@@ -52,8 +52,6 @@ def read_comparisons(
           gaps.append(index)
       except InputError as error:
         raise error.at(within=('rows', index)) from None
-  except InputError as error:
-    raise error.at(file=str(path)) from None
   return rows, gaps
 
 
@@ -186,7 +184,7 @@ def read_positions(path: pathlib.Path) -> Positions:
   if not path.exists():
     return {}
   positions: dict[tuple[str, str, str, int], int] = {}
-  try:
+  with reading(path):
     rows = _needed_columns(open_file(path, POSITIONS), POSITIONS)
     for index, row in enumerate(rows):
       column = 'ratings.agreement'
@@ -203,6 +201,4 @@ def read_positions(path: pathlib.Path) -> Positions:
       )
       if names[0] != MOCK:
         positions.setdefault(key, AGREEMENT[names[0]])
-  except InputError as error:
-    raise error.at(file=str(path)) from None
   return positions

@@ -6,10 +6,11 @@ Source: google-deepmind/habermas_machine (analysis code) and Tessler et al.,
 are copyright DeepMind Technologies Limited, CC BY 4.0.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import pyarrow as pa
@@ -337,6 +338,9 @@ FILES = (COMPARISONS, POSITIONS, SURVEYS, PREFERENCES)
 
 # ---- Checks.
 
+# What reading a damaged file raises.
+_DAMAGE = (OSError, UnicodeDecodeError, pa.ArrowException)
+
 
 def open_file(path: pathlib.Path, file: File) -> parquet.ParquetFile:
   """Opens a parquet file that has the columns that are needed.
@@ -347,13 +351,13 @@ def open_file(path: pathlib.Path, file: File) -> parquet.ParquetFile:
   """
   try:
     opened = parquet.ParquetFile(path)
+    schema = opened.schema_arrow
   except FileNotFoundError:
     raise InputError('there is no such file', file=str(path)) from None
-  except (OSError, pa.ArrowException) as error:
+  except _DAMAGE as error:
     first = str(error).partition('\n')[0]
     message = f'is not a whole parquet file: {first}'
     raise InputError(message, file=str(path)) from None
-  schema = opened.schema_arrow
   for name, column in file.columns.items():
     if name not in schema.names:
       if column.needed:
@@ -364,6 +368,22 @@ def open_file(path: pathlib.Path, file: File) -> parquet.ParquetFile:
       message = f'must be {column.kind}, is {schema.field(name).type}'
       raise InputError(message, field=(name,), file=str(path))
   return opened
+
+
+@contextlib.contextmanager
+def reading(path: pathlib.Path) -> Iterator[None]:
+  """Names the file in every error while its content is read.
+
+  Raises:
+    InputError: also for a file that is damaged inside.
+  """
+  try:
+    yield
+  except InputError as error:
+    raise error.at(file=error.file or str(path)) from None
+  except _DAMAGE as error:
+    first = str(error).partition('\n')[0]
+    raise InputError(f'is damaged: {first}', file=str(path)) from None
 
 
 def _missing(name: str, names: list[str], file: File) -> str:

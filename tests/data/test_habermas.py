@@ -1,3 +1,4 @@
+import damage
 import pytest
 from data.habermas_files import change_rows, change_table
 from hypothesis import given
@@ -352,3 +353,18 @@ def test_densified(ranks):
   for a, x in zip(ranks, dense):
     for b, y in zip(ranks, dense):
       assert (a < b) == (x < y)
+
+
+def test_damaged_files(folder):
+  path = folder / COMPARISONS.name
+  whole = path.read_bytes()
+  refused = 0
+  for data in damage.copies(whole, len(whole), seed=0, number=60):
+    path.write_bytes(data)
+    try:
+      habermas.read(folder)
+    except InputError as error:
+      assert str(path) in str(error)
+      refused += 1
+  # What is left is damage to columns that nobody reads.
+  assert refused > 30
