@@ -87,11 +87,13 @@ def split(
       if trait == kind:
         # The least hash names all that hangs together; another one deals it.
         names[root] = min(
-          names.get(root, value), value, key=lambda name: _hash('name', name)
+          names.get(root, value),
+          value,
+          key=lambda name: unit_hash('name', name),
         )
   dealt: dict[str, dict[int, list[Member]]] = {name: {} for name in fractions}
   for (place, part), root in zip(units, roots, strict=True):
-    name = _choose(_hash(seed, kind, names[root]), fractions)
+    name = _choose(unit_hash(seed, kind, names[root]), fractions)
     dealt[name].setdefault(place, []).extend(part)
   return {
     name: tuple(
@@ -262,7 +264,7 @@ def _undivided(
   )
 
 
-def _hash(*parts: object) -> float:
+def unit_hash(*parts: object) -> float:
   """A number in [0, 1) that looks drawn by chance."""
   text = '\0'.join(map(str, parts))
   digest = hashlib.sha256(text.encode()).digest()
