@@ -19,8 +19,9 @@ def cluster(
 ) -> tuple[Question, ...]:
   """The questions with topics, '0', '1', ... in the order they first come up.
 
-  K-means on embeddings without their mean, each of length 1: the mean of a
-  language model's states says more of the model than of the text.
+  K-means on whitened embeddings (Su et al. 2021, arXiv 2103.15316): as they
+  are, those of a language model differ most in a few directions that say more
+  of the model than of the text.
 
   Args:
     questions: of any topics or none.
@@ -32,14 +33,20 @@ def cluster(
     InputError: if there are fewer questions than topics.
   """
   import sklearn.cluster
+  import threadpoolctl  # type: ignore[import-untyped]
 
   if not 0 < num_topics <= len(questions):
     raise InputError(
       f'{len(questions)} questions cannot have {num_topics} topics'
     )
-  rows = centred(embed([question.text for question in questions]))
+  rows = embed([question.text for question in questions])
+  # The centres, less their mean, span one direction less than there are.
+  rows = whitened(rows, max(num_topics - 1, 1))
   k_means = sklearn.cluster.KMeans(num_topics, n_init=4, random_state=seed)
-  labels = k_means.fit_predict(rows).tolist()
+  # In one thread it adds up in one order; several would also wait on each
+  # other for longer than they work.
+  with threadpoolctl.threadpool_limits(1):
+    labels = k_means.fit_predict(rows).tolist()
   names = {label: str(n) for n, label in enumerate(dict.fromkeys(labels))}
   return tuple(
     dataclasses.replace(question, topic=names[label])
@@ -47,11 +54,20 @@ def cluster(
   )
 
 
-def centred(
-  rows: Float[np.ndarray, 'texts embed'],
-) -> Float[np.ndarray, 'texts embed']:
-  """Rows less their mean, of length 1 again; a row that equals it stays 0."""
-  rows = rows - rows.mean(0)
+def whitened(
+  rows: Float[np.ndarray, 'texts embed'], num_directions: int
+) -> Float[np.ndarray, 'texts directions']:
+  """The rows in the directions in which they differ most, of length 1.
+
+  In each direction they differ equally much. There are fewer directions where
+  the rows span fewer.
+  """
+  rows = rows.astype(np.float64) - rows.mean(0)
+  variances, directions = np.linalg.eigh(rows.T @ rows / len(rows))
+  # From the largest on; what is left of equal rows is rounding.
+  keep = np.flatnonzero(variances > 1e-9 * variances.max(initial=0))[::-1]
+  keep = keep[:num_directions]
+  rows = rows @ directions[:, keep] / np.sqrt(variances[keep])
   lengths = np.linalg.norm(rows, axis=1, keepdims=True)
   return rows / np.where(lengths > 0, lengths, 1)
 

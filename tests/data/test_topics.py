@@ -38,11 +38,24 @@ def test_more_topics_than_questions_are_refused():
     topics.cluster(BANK[:2], _embed, num_topics=3, seed=0)
 
 
-def test_rows_are_centred_and_of_length_1():
-  rows = topics.centred(np.array([[1.0, 0], [0, 1], [0.5, 0.5]]))
-  np.testing.assert_allclose(
-    rows, [[0.5**0.5, -(0.5**0.5)], [-(0.5**0.5), 0.5**0.5], [0, 0]]
-  )
+def test_whitened_rows_differ_equally_much_in_every_direction():
+  rng = np.random.default_rng(0)
+  mixed = rng.normal(size=(4000, 5)) * [100, 10, 1, 0.1, 0] + 7
+  turn = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+  rows = topics.whitened(mixed @ turn, 9)
+  assert rows.shape == (4000, 4)  # Nothing differs in the fifth.
+  np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1)
+  np.testing.assert_allclose(rows.T @ rows / 4000, np.eye(4) / 4, atol=0.02)
+  # The first direction is that of the largest differences, up to its sign.
+  one = topics.whitened(mixed @ turn, 1)[:, 0]
+  assert np.corrcoef(one, np.sign(mixed[:, 0] - 7))[0, 1] ** 2 > 0.99
+
+
+def test_equal_rows_and_one_topic_are_no_trouble():
+  rows = topics.whitened(np.ones((3, 4)), 2)
+  assert rows.shape == (3, 0)
+  (one,) = {q.topic for q in topics.cluster(BANK, _embed, num_topics=1, seed=0)}
+  assert one == '0'
 
 
 def test_whole_topics_are_held_out_and_some_questions_of_the_others():
