@@ -69,10 +69,11 @@ def test_a_run_of_warmup_alone_and_one_of_one_step():
 
 
 def test_matrices_decay_and_nothing_else():
-  params = transformer.init_params(CONFIG, jax.random.key(0))
+  params = transformer.abstract_params(CONFIG, jnp.dtype('float32'))
   params['cut_points'] = losses.initial_cut_points()
-  params['adapters'] = lora.init(
-    CONFIG, lora.LoraConfig(rank=2), jax.random.key(0)
+  params['adapters'] = jax.eval_shape(
+    lambda key: lora.init(CONFIG, lora.LoraConfig(rank=2), key),
+    jax.random.key(0),
   )
   flat = jax.tree_util.tree_leaves_with_path(decays(params))
   named = {'/'.join(key.key for key in path): decay for path, decay in flat}
