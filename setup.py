@@ -96,6 +96,7 @@ setuptools.setup(
     # pref-voting are not in the lock: they hold back numpy and protobuf.
     'oracle': [
       'abcvoting>=2.19,<3',
+      'peft>=0.21,<0.22',
       'pref-voting>=1.18,<2',
       'torch>=2.13,<3',
       'transformers>=5.23,<6',
