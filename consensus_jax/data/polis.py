@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from consensus_jax.data.exclusions import Exclusion, Tally
+from consensus_jax.data.near_duplicates import normalised
 from consensus_jax.data.plain_text import one_line
 from consensus_jax.data.polis_export import (
   NO_VOTE,
@@ -34,7 +35,7 @@ from consensus_jax.strict_json import InputError
 
 # Letters that make a word, or one sign of a script without spaces.
 _WORD = re.compile('[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\\W\\d_]+')
-_LINK = re.compile(r'\bhttps?://\S+|\bwww\.\S+')
+_LINK = re.compile(r'\b(?:https?://|www\.)\S*[^\s.,;:!?)]')
 _ASKED = re.compile(r'[^.!?\s][^.!?]*\?')
 
 
@@ -192,7 +193,11 @@ def phrase(topic: str, description: str = '') -> str:
   if topic.endswith('?'):
     return topic
   plain = re.sub('[*_#>]+', '', _LINK.sub('', description))
-  asked = [one_line(question) for question in _ASKED.findall(plain)]
+  asked = [
+    one_line(question)
+    for paragraph in re.split(r'\n\s*\n', plain)
+    for question in _ASKED.findall(paragraph)
+  ]
   if asked:
     return ' '.join(asked)
   if topic:
@@ -243,7 +248,7 @@ def _accepted(
   kept: dict[str, list[tuple[Comment, int]]] = {}
   for column, comment in enumerate(export.comments):
     reason = _unfit(comment, settings)
-    key = _wording(comment.text)
+    key = normalised(comment.text)
     if reason is None and key in kept:
       first = kept[key][0][0].id
       example = f'{comment.id}, as {first}: {comment.text}'
@@ -253,11 +258,6 @@ def _accepted(
       continue
     kept.setdefault(key, []).append((comment, column))
   return tuple(_Merged(*map(tuple, zip(*same))) for same in kept.values())
-
-
-def _wording(text: str) -> str:
-  # Case, punctuation and spaces make no other statement.
-  return ' '.join(re.findall(r'\w+', text.casefold()))
 
 
 def _unfit(comment: Comment, settings: PolisSettings) -> str | None:
@@ -377,11 +377,12 @@ def _written(
   # it that a copy of their own was left out.
   index_of = {each: index for index, each in enumerate(export.participants)}
   statement_of = {
-    _wording(each.comments[0].text): index for index, each in enumerate(merged)
+    normalised(each.comments[0].text): index
+    for index, each in enumerate(merged)
   }
   own = np.zeros((len(export.participants), len(merged)), bool)
   for comment in export.comments:
-    statement = statement_of.get(_wording(comment.text))
+    statement = statement_of.get(normalised(comment.text))
     if statement is not None and comment.author in index_of:
       own[index_of[comment.author], statement] = True
   kept = [comment for each in merged for comment in each.comments]

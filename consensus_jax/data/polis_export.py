@@ -90,7 +90,7 @@ class Export:
 
   Attributes:
     topic: '' if there is none.
-    description: '' if there is none.
+    description: with its paragraphs; '' if there is none.
     comments: by id.
     participants: by their row in the file.
     votes: 1 agree, -1 disagree, 0 pass, NO_VOTE; a row a participant, a
@@ -261,11 +261,9 @@ def _find(folder: pathlib.Path, kind: str) -> pathlib.Path | None:
 
 
 def _read_summary(table: _Table) -> tuple[str, str]:
-  values = {
-    _column(row[0]): one_line(' '.join(row[1:])) for _, row in table.rows
-  }
+  values = {_column(row[0]): ' '.join(row[1:]) for _, row in table.rows}
   description = values.get('conversation-description', '')
-  return values.get('topic', ''), description
+  return one_line(values.get('topic', '')), description
 
 
 def _read_comments(table: _Table) -> tuple[Comment, ...]:

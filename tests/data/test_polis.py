@@ -166,16 +166,13 @@ def test_duplicates_are_merged(tmp_path):
   votes = [
     [*row, vote] for row, vote in zip(VOTES, ['', '1', '1', ''], strict=True)
   ]
-  votes.append(['9', '0', '', '1', '', '', '', '', '', '-1'][:10])
-  votes[-1] = ['9', '0', '', '1', '-1', '', '', '', '', '-1']
+  votes.append(['9', '0', '', '1', '-1', '', '', '', '', '-1'])
   town = write_export(tmp_path / 'town', comments, votes)
   record, report = polis.read(town)
   members = {each.participant: each for each in record.members}
   assert [each.id for each in record.statements] == ['0', '1', '2', '3']
-  assert dict(zip(members['town/1'].judged, members['town/1'].votes)) == {
-    0: 1,
-    3: -1,
-  }
+  one = members['town/1']
+  assert (one.judged, one.votes) == ((0, 3), (1, -1))
   assert 0 not in members['town/2'].judged
   # Three wrote it too, so it is an opinion and not judged.
   assert members['town/3'].opinion == 'buses should be free, for all!'
@@ -243,7 +240,7 @@ def test_without_summary_the_question_can_be_given(town):
     ('Is it so?', 'Or is it not?', 'Is it so?'),
     (
       'Football',
-      'It is **old**. Is it the end? See https://x.org/?a=1 and\n\nWhy? Bye.',
+      'It is **old**\r\n\r\nSee https://x.org/?a=1. Is it\nthe end? Why? Bye.',
       'Is it the end? Why?',
     ),
     ('Football', 'Closed.', 'What is your opinion on "Football"?'),
@@ -251,9 +248,6 @@ def test_without_summary_the_question_can_be_given(town):
   ],
 )
 def test_phrase(topic, description, question):
-  if 'See' in description:
-    # A sentence that a link cuts is one with what follows it.
-    description = description.replace('See https://x.org/?a=1 and\n\n', '')
   assert polis.phrase(topic, description) == question
 
 
