@@ -97,6 +97,17 @@ def block_size(length: int) -> int:
   )
 
 
+def flops(length: int, head_dim: int, *, backward: bool) -> float:
+  """Operations of the kernel for one head of one row.
+
+  Two products for the forward pass and five for the backward pass, which makes
+  the scores again, over the blocks on and below the diagonal.
+  """
+  blocks = length // block_size(length)
+  computed = (blocks + 1) / (2 * blocks) * length * length
+  return (5 if backward else 2) * 2 * computed * head_dim
+
+
 def _attend_local(query, key, value, segment_ids, *, block, interpret):
   heads, _, length, _ = query.shape
   mask = splash_attention_mask.CausalMask((length, length))

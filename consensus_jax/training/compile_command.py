@@ -1,0 +1,224 @@
+"""`consensus compile`: what a step would take of a TPU slice, without one."""
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+import time
+from typing import Any
+
+import jax
+
+from consensus_jax import gin_utils, outcome_file
+from consensus_jax.model.execution import Execution
+from consensus_jax.strict_json import InputError
+from consensus_jax.training import (
+  compile_report,
+  compile_steps,
+  settings,
+  topologies,
+)
+from consensus_jax.training.compile_steps import Job
+from consensus_jax.training.topologies import Topology
+
+DESCRIPTION = """\
+Compiles a step for a TPU slice with the TPU compiler, on any machine, and
+prints what it would take of each chip: memory by kind and whether it fits,
+operations, bytes moved, communication by kind, and the time that the compiler
+estimates, as model FLOP utilisation. Nothing is run and no weights are needed.
+
+  consensus compile --gin_file models/llama3_70b.gin \\
+    --gin_file meshes/v5p_4x4x8.gin --topology v5p:4x4x8 --rows 128
+
+A run file does too, with its bindings: model, mesh, execution and batch size
+are then those of the run."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the command's arguments."""
+  parser.add_argument(
+    '--gin_file',
+    action='append',
+    required=True,
+    metavar='FILE',
+    help='model, mesh or run file; repeatable, later ones override',
+  )
+  parser.add_argument(
+    '--gin_bindings',
+    action='append',
+    default=[],
+    metavar='NAME=VALUE',
+    help='overrides what the files say; repeatable',
+  )
+  parser.add_argument(
+    '--gin_search_paths',
+    action='append',
+    default=[],
+    metavar='FOLDER',
+    help='where else to look for files; repeatable',
+  )
+  parser.add_argument(
+    '--topology',
+    required=True,
+    metavar='CHIP:SHAPE',
+    help='the slice, such as v5p:4x4x8',
+  )
+  parser.add_argument(
+    '--step',
+    choices=('sft', 'reward', 'sample'),
+    help="training a policy or a reward model, or sampling (default: the run's "
+    'kind, else sft)',
+  )
+  for name, text in (
+    ('rows', 'rows of a training step, on all chips (default: one a chip)'),
+    ('microbatches', 'parts that they are computed in'),
+    ('length', 'tokens of a row or prompt'),
+    ('statements', 'statements that a row of a reward model judges'),
+    ('candidates', 'continuations of a prompt'),
+    ('max_tokens', 'tokens of a continuation'),
+  ):
+    parser.add_argument(f'--{name}', type=_positive, metavar='N', help=text)
+  parser.add_argument(
+    '--no_costs',
+    action='store_true',
+    help='leave out the cost analysis, which compiles two more programs',
+  )
+  parser.add_argument(
+    '--out', metavar='FILE', help='also write the reports to FILE as JSON'
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Runs the command.
+
+  Returns:
+    The exit code: 0, or 1 if something does not fit.
+
+  Raises:
+    InputError: for what a person has to mend.
+  """
+  topology = topologies.parse(args.topology)
+  try:
+    job, shape = _read(args, topology)
+  except ValueError as error:
+    raise InputError(str(error)) from error
+  if args.out is not None:
+    outcome_file.check_target(args.out, '--out', others=[])
+  topologies.prepare_environment()
+  reports = compile_job(job, topology, shape, with_costs=not args.no_costs)
+  print('\n\n'.join(compile_report.render(report) for report in reports))
+  if args.out is not None:
+    text = json.dumps([report.as_json() for report in reports], indent=2)
+    outcome_file.write_atomically(args.out, f'{text}\n'.encode())
+  return 0 if all(report.fits for report in reports) else 1
+
+
+def compile_job(
+  job: Job,
+  topology: Topology,
+  shape: dict[str, int],
+  *,
+  with_costs: bool = True,
+) -> list[compile_report.Report]:
+  """Compiles a job's programs; says on stderr what it is at.
+
+  Args:
+    job: what to compile.
+    topology: what for.
+    shape: sizes of the mesh, by axis.
+    with_costs: whether to compile unrolled programs of few layers too.
+
+  Raises:
+    InputError: if the mesh does not fit the slice, or a program its chips.
+  """
+  mesh = topologies.make_mesh(topology, **shape)
+  chip = topology.chip
+  with_costs = with_costs and job.kind != 'sample'
+  costs = None
+  if with_costs:
+    few, more = (
+      compile_report.costs(
+        _compile(lowered, f'{layers} layers, unrolled'), chip
+      )
+      for layers in (compile_report.SHALLOW, compile_report.DEEP)
+      for lowered in compile_steps.lower(job.with_layers(layers), mesh).values()
+    )
+    costs = compile_report.extrapolate(few, more, job.model.num_layers)
+  reports = []
+  for name, lowered in compile_steps.lower(job, mesh).items():
+    start = time.monotonic()
+    compiled = _compile(lowered, f'all layers of one {name}')
+    reports.append(
+      compile_report.make(
+        name,
+        job,
+        topology,
+        shape,
+        compiled,
+        inputs=lowered.inputs,
+        compile_seconds=time.monotonic() - start,
+        extrapolated=costs,
+      )
+    )
+  return reports
+
+
+def _compile(lowered: compile_steps.Lowered, what: str) -> jax.stages.Compiled:
+  print(f'compiling {what} ...', file=sys.stderr, flush=True)
+  try:
+    return lowered.lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    used = re.search(r'Used [^.]*\.\S+ of \S+ hbm[^\n]*', str(error))
+    if 'RESOURCE_EXHAUSTED' not in str(error) or used is None:
+      raise
+    raise InputError(
+      f'{what}: does not fit the memory of a chip: {used[0]}'
+    ) from error
+
+
+def _read(
+  args: argparse.Namespace, topology: Topology
+) -> tuple[Job, dict[str, int]]:
+  """The job, and the mesh's sizes, of files and arguments."""
+
+  def build(macro):
+    return gin_utils.build(
+      macro, args.gin_file, args.gin_bindings, args.gin_search_paths
+    )[0]
+
+  run = build('RUN')
+  if run is None:
+    model, mesh, execution = map(build, ('MODEL', 'MESH', 'EXECUTION'))
+    chosen: dict[str, Any] = {'batch_size': topology.num_chips}
+  else:
+    model, mesh, execution = run.model, run.mesh, run.execution
+    reward = isinstance(run, settings.RewardRun)
+    chosen = {
+      'kind': 'reward' if reward else 'sft',
+      'batch_size': run.batch_size,
+      'microbatches': run.microbatches,
+    }
+  if model is None:
+    raise InputError('no gin file sets MODEL: add models/llama3_70b.gin')
+  mesh = mesh or settings.MeshShape(fsdp=topology.num_chips)
+  given = {
+    'kind': args.step,
+    'batch_size': args.rows,
+    'microbatches': args.microbatches,
+    'length': args.length,
+    'statements': args.statements,
+    'candidates': args.candidates,
+    'max_tokens': args.max_tokens,
+  }
+  chosen |= {name: value for name, value in given.items() if value is not None}
+  job = Job(model=model, execution=execution or Execution(), **chosen)
+  others = mesh.fsdp * mesh.tensor
+  data = topology.num_chips // others if mesh.data is None else mesh.data
+  return job, dataclasses.asdict(mesh) | {'data': data}
+
+
+def _positive(text: str) -> int:
+  if not text.isdecimal() or not int(text):
+    raise argparse.ArgumentTypeError(f'{text!r} is no positive whole number')
+  return int(text)
