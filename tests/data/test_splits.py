@@ -72,6 +72,7 @@ def _split(records, kind, **settings):
 
 
 @KINDS
+@hypothesis.settings(max_examples=25)
 @hypothesis.given(records=_records(), seed=st.integers(0, 9))
 def test_nothing_leaks_and_nothing_is_lost(kind, records, seed):
   dealt = _split(records, kind, seed=seed)
@@ -116,6 +117,7 @@ def _places(dealt):
 
 
 @KINDS
+@hypothesis.settings(max_examples=25)
 @hypothesis.given(
   records=_records(), more=_records(prefix='new '), order=st.randoms()
 )
