@@ -9,6 +9,7 @@ import pytest
 
 from consensus_jax import gin_utils
 from consensus_jax.model import config
+from consensus_jax.training import settings
 
 # By hand from the published shapes; those with a name on a model card there.
 _NUM_PARAMETERS = {
@@ -78,10 +79,62 @@ def test_model_file_states_its_number_of_parameters(name):
   assert f'{_NUM_PARAMETERS[name]:,} parameters' in path.read_text()
 
 
+def _shipped(folder):
+  root = gin_utils.shipped_directory()
+  paths = (root / folder).glob('*.gin')
+  return sorted(str(path.relative_to(root)) for path in paths)
+
+
+_RUN = ['MODEL_DIR="run"', 'TRAIN_DATA="examples"']
+
+
 def test_every_shipped_file_is_tested():
   root = gin_utils.shipped_directory()
   shipped = {str(path.relative_to(root)) for path in root.rglob('*.gin')}
-  assert shipped == {f'models/{name}.gin' for name in _NUM_PARAMETERS}
+  assert shipped == {
+    *(f'models/{name}.gin' for name in _NUM_PARAMETERS),
+    *_shipped('runs'),
+    *_shipped('meshes'),
+  }
+
+
+@pytest.mark.parametrize('file', _shipped('runs'))
+def test_run_file_builds_its_run(file):
+  run, text = gin_utils.build('RUN', [file], _RUN)
+  of_policy = 'sft' in file
+  assert isinstance(
+    run, settings.PolicyRun if of_policy else settings.RewardRun
+  )
+  assert run.optimizer.num_steps == run.num_steps
+  hash(run)
+  with pytest.raises(ValueError, match="'MODEL_DIR' must be set"):
+    gin_utils.build('RUN', [file], _RUN[1:])
+  assert not gin.config_str().strip() and 'MODEL_DIR' in text
+
+
+@pytest.mark.parametrize('file', _shipped('runs'))
+def test_the_text_of_a_run_builds_it_again(file, write):
+  run, text = gin_utils.build(
+    'RUN', [file], [*_RUN, 'LORA=@lora.LoraConfig()', 'SEED=3']
+  )
+  again, same = gin_utils.build('RUN', [write(text)])
+  assert (again, same) == (run, text)
+  assert run.lora.rank == 16 and run.seed == 3
+
+
+@pytest.mark.parametrize('name', sorted(_NUM_PARAMETERS))
+def test_a_model_file_replaces_the_model_of_a_run(name):
+  file = f'models/{name}.gin'
+  run, _ = gin_utils.build('RUN', ['runs/sft.gin', file], _RUN)
+  assert run.model == gin_utils.load_model_config(file)
+
+
+@pytest.mark.parametrize('file', _shipped('meshes'))
+def test_mesh_file_builds_its_mesh(file):
+  mesh, _ = gin_utils.build('MESH', [file])
+  assert isinstance(mesh, settings.MeshShape)
+  run, _ = gin_utils.build('RUN', ['runs/reward_model.gin', file], _RUN)
+  assert run.mesh == mesh
 
 
 def test_llama_has_its_rope_scaling():

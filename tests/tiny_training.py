@@ -1,5 +1,6 @@
 """Small sets of examples, and runs on them in processes of their own."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,7 +10,9 @@ import sys
 import tempfile
 import time
 
+import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from consensus_jax.data import batches
 
@@ -105,6 +108,24 @@ def environment(devices=1):
   }
 
 
+@contextlib.contextmanager
+def compilations_kept():
+  """Compiles each program of this process once, for all tests of a module."""
+  wanted = {
+    'jax_enable_compilation_cache': True,
+    'jax_compilation_cache_dir': _cache.name,
+    'jax_persistent_cache_min_compile_time_secs': 0.0,
+  }
+  before = {name: jax.config.values[name] for name in wanted}
+  for name, value in wanted.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
 def arguments(kind, model_dir, train, validation=None, **macros):
   """Of an entry point, for a tiny run."""
   given = {
@@ -136,9 +157,9 @@ class Gin(str):
   """A value in gin's own words."""
 
 
-def start(kind, args, devices=1, python=()):
+def start(kind, args, devices=1, before=()):
   return subprocess.Popen(
-    [sys.executable, *python, '-m', f'consensus_jax.train_{kind}', *args],
+    [*before, sys.executable, '-m', f'consensus_jax.train_{kind}', *args],
     env=environment(devices),
     cwd=ROOT,
     stdout=subprocess.PIPE,

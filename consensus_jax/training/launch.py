@@ -98,15 +98,10 @@ def train(run: PolicyRun | RewardRun, operative: str = '') -> None:
     )
     for note in (*notes, f'initialisation: {told}'):
       watch.note(note)
-    interruption = stack.enter_context(Interruption())
-    compiled = trainer.warm_up(
-      run, job, mesh, examples, validation, interruption
-    )
-    try:
-      state, progress = trainer.train(
+    if not trainer.finished(run, progress):
+      state, progress = _trained(
         run,
         job,
-        compiled,
         state,
         frozen,
         progress,
@@ -116,11 +111,7 @@ def train(run: PolicyRun | RewardRun, operative: str = '') -> None:
         saved=saved,
         record=record,
         watch=watch,
-        interruption=interruption,
       )
-    except Diverged as error:
-      _write_failure(folder, run, error)
-      raise
     if run.export:
       params = state.params
       best = progress.best_step
@@ -130,6 +121,39 @@ def train(run: PolicyRun | RewardRun, operative: str = '') -> None:
       _export(folder, job, params, frozen, source, watch)
   if distributed.is_writer():
     (folder / FAILURE).unlink(missing_ok=True)
+
+
+def _trained(
+  run: Any,
+  job: Job,
+  state: TrainState,
+  frozen: Params,
+  progress: Progress,
+  **around: Any,
+) -> tuple[TrainState, Progress]:
+  with Interruption() as interruption:
+    compiled = trainer.warm_up(
+      run,
+      job,
+      around['mesh'],
+      around['examples'],
+      around['validation'],
+      interruption,
+    )
+    try:
+      return trainer.train(
+        run,
+        job,
+        compiled,
+        state,
+        frozen,
+        progress,
+        interruption=interruption,
+        **around,
+      )
+    except Diverged as error:
+      _write_failure(pathlib.Path(run.model_dir), run, error)
+      raise
 
 
 def _made(folder: pathlib.Path) -> pathlib.Path:

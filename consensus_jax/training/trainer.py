@@ -38,6 +38,14 @@ class Compiled:
   evaluate: Callable[..., Any] | None
 
 
+def finished(run: Run, progress: Progress) -> bool:
+  """Whether a run has nothing left to do but to export."""
+  evaluated = run.validation_data is None or progress.evaluated == progress.step
+  return evaluated and (
+    _stalled(run, progress) or progress.step >= run.num_steps
+  )
+
+
 def warm_up(
   run: Run,
   job: Job,
@@ -201,13 +209,12 @@ def train(
       saves = saves or progress.best_step == step
       on_disk = -1 if saves else on_disk
       clock = time.monotonic()
-    stalled = run.patience is not None and progress.stale >= run.patience
-    stops = bool(distributed.decided(int(last or stalled)))
+    stops = bool(distributed.decided(int(last or _stalled(run, progress))))
     if (saves or stops) and on_disk != step:
       save()
       clock = time.monotonic()
     if stops:
-      if stalled and not last:
+      if not last:
         watch.note(
           f'stopped at step {step}: {progress.stale} evaluations without a '
           f'better loss than {progress.best_loss:.4g} of step '
@@ -232,6 +239,10 @@ def train(
     # While the devices compute this step, the one before is looked at.
     settle()
     pending = sums, _tokens(mine) * run.batch_size / len(mine['tokens'])
+
+
+def _stalled(run: Run, progress: Progress) -> bool:
+  return run.patience is not None and progress.stale >= run.patience
 
 
 def _evaluate(

@@ -8,12 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny_models import SMALL
+import tiny_training
+from tiny_models import SMALL, random_params
 
 from consensus_jax import partitioning
 from consensus_jax.model import transformer
 from consensus_jax.training import step as steps
 from consensus_jax.training import train_state
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _compilations():
+  with tiny_training.compilations_kept():
+    yield
+
 
 CONFIG = dataclasses.replace(SMALL, vocab_size=64)
 OPTIMIZER = optax.chain(
@@ -64,12 +72,10 @@ def run(mesh, *, rows=16, num_steps=2, microbatches=1, **options):
     microbatches=microbatches,
   )
   with jax.set_mesh(mesh):
-    state = train_state.create(
-      functools.partial(transformer.init_params, CONFIG),
-      (jax.random.key(0),),
-      OPTIMIZER,
-      abstract,
+    params = jax.device_put(
+      random_params(CONFIG), train_state.shardings_of(abstract.params)
     )
+    state = train_state.create(params, OPTIMIZER, abstract)
     for seed in range(num_steps):
       rows_now = batch(rows, seed)
       placed = jax.device_put(rows_now, steps.batch_shardings(rows_now, mesh))
@@ -101,7 +107,7 @@ def test_microbatches_equal_the_whole_batch(microbatches):
 
 @pytest.mark.parametrize(
   'shape',
-  [(4, 2, 1), (2, 2, 2), (8, 1, 1)],
+  [(4, 2, 1), (2, 2, 2)],
   ids=lambda s: 'x'.join(map(str, s)),
 )
 def test_every_mesh_gives_the_same_steps(shape):
@@ -139,8 +145,10 @@ def test_the_state_is_born_sharded():
 
 
 def test_a_step_is_a_function_of_its_inputs_to_the_bit():
-  mesh = partitioning.make_mesh(data=4, fsdp=2)
-  states = [jax.tree.map(np.asarray, run(mesh)[1]) for _ in range(2)]
+  mesh = partitioning.make_mesh(4, 2, 1)
+  states = [
+    jax.tree.map(np.asarray, run(mesh, microbatches=2)[1]) for _ in range(2)
+  ]
   jax.tree.map(np.testing.assert_array_equal, *states)
 
 
@@ -167,9 +175,8 @@ def test_frozen_parameters_stay_and_are_no_part_of_the_optimizer():
   )
   with jax.set_mesh(mesh):
     base = jax.device_put({'base': jnp.ones(3)}, shape.sharding)
-    state = train_state.create(
-      lambda: {'w': jnp.zeros(3)}, (), OPTIMIZER, abstract
-    )
+    zeros = jax.device_put({'w': jnp.zeros(3)}, shape.sharding)
+    state = train_state.create(zeros, OPTIMIZER, abstract)
     state, _ = step(state, base, {'x': np.eye(3, dtype=np.float32)[:2]})
   assert not base['base'].is_deleted()
   assert float(jnp.abs(state.params['w']).max()) > 0
