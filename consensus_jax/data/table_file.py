@@ -117,7 +117,8 @@ def _csv(text: str) -> Table:
   place, header = next(lines, ('line 1', []))
   names = [name.strip() for name in header]
   for name in names:
-    if names.count(name) > 1:
+    # Spreadsheets leave columns without a name at the end.
+    if name and names.count(name) > 1:
       line = int(place.removeprefix('line '))
       raise InputError(f'two columns have the name {name!r}', line=line)
 

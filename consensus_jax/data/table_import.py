@@ -101,7 +101,7 @@ def read(
     num_judgements=_count_judgements(records),
     num_stripped=collected.num_stripped,
     unused_columns=tuple(
-      name for name in table.header if name not in used.values()
+      name for name in table.header if name and name not in used.values()
     ),
     exclusions=collected.tally.exclusions(),
   )

@@ -1,12 +1,13 @@
 import collections
 import dataclasses
 import itertools
+import pathlib
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from consensus_jax.data import splits
+from consensus_jax.data import polis, splits
 from consensus_jax.data.records import (
   JudgedDeliberation,
   Member,
@@ -18,6 +19,7 @@ from consensus_jax.strict_json import InputError
 # beartype picks at random which items of a sequence it checks.
 pytestmark = pytest.mark.filterwarnings('ignore:Do not use the `random` module')
 
+POLIS = pathlib.Path('../shared/data/polis')
 HALVES = {'train': 0.5, 'test': 0.5}
 KINDS = pytest.mark.parametrize('kind', ['topic', 'question', 'participant'])
 
@@ -293,3 +295,34 @@ def test_splits_of_the_source_are_taken_over():
   }
   with pytest.raises(InputError, match="question of 'x' is in no split"):
     splits.split_as_given([*records, _record('x')])
+
+
+@pytest.mark.skipif(not POLIS.exists(), reason='no Polis conversations')
+@KINDS
+def test_real_conversations_do_not_leak(kind):
+  names = ('15-per-hour-seattle', 'bg2050-volunteers', 'brexit-consensus')
+  records = [polis.read(POLIS / name)[0] for name in names]
+  dealt = splits.split(records, kind, seed=0, fractions=HALVES)
+  splits.check_no_leak(dealt, kind)
+  assert all(dealt.values())
+  members = sum(len(each.members) for each in records)
+  assert members == sum(len(r.members) for s in dealt.values() for r in s)
+  if kind == 'participant':
+    # A cut by rating, such as every second vote, is caught.
+    halves = {
+      name: [
+        dataclasses.replace(
+          record,
+          members=tuple(
+            dataclasses.replace(
+              each, judged=each.judged[part::2], votes=each.votes[part::2]
+            )
+            for each in record.members
+          ),
+        )
+        for record in records
+      ]
+      for part, name in enumerate(HALVES)
+    }
+    with pytest.raises(InputError, match=f'leak: {members} participants'):
+      splits.check_no_leak(halves, kind)

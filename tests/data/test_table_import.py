@@ -358,3 +358,26 @@ def test_opinions_with_line_breaks_keep_the_count_of_lines(tmp_path):
   imported = _read(tmp_path, text + _row(agreement='9'))
   assert imported.exclusions[0].examples == ("line 8: '9'",)
   assert imported.records[0].members[0].opinion == 'Yes, I work\nall week.'
+
+
+def test_rows_of_jsonl_that_are_none_are_counted(tmp_path):
+  good = {'question': 'Q?', 'participant': 1, 'statement': 'S.', 'vote': -1}
+  rows = [good, [1], good | {'participant': ['a']}, good | {'participant': 2.0}]
+  lines = [*map(json.dumps, rows), '{"question": NaN}', '']
+  imported = _read(tmp_path, '\n'.join(lines), 'ratings.jsonl')
+  (record,) = imported.records
+  assert [each.participant for each in record.members] == ['1', '2']
+  assert [each.votes for each in record.members] == [(-1,), (-1,)]
+  assert imported.num_rows == 5
+  assert [(each.reason, each.examples) for each in imported.exclusions] == [
+    ('must be an object', ('line 2',)),
+    ('participant: is neither a text nor a number', ('line 3',)),
+    ('not JSON: NaN is no number', ('line 5',)),
+  ]
+
+
+def test_columns_without_a_name_are_passed_over(tmp_path):
+  text = '\n'.join(f'{line},,' for line in TABLE.splitlines())
+  imported = _read(tmp_path, text)
+  assert imported.records == _read(tmp_path, TABLE).records
+  assert imported.unused_columns == ()
