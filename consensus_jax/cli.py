@@ -25,6 +25,20 @@ from consensus_jax.deliberation import Deliberation, InputError, Outcome
 # None if not given.
 LoadMediator = Callable[[str | None, str | None, str | None], Any]
 
+# Packages that only some verbs need, and the extra that brings them.
+_EXTRAS = {
+  'gin': 'train',
+  'libtpu': 'tpu',
+  'matplotlib': 'train',
+  'optax': 'train',
+  'orbax': 'train',
+  'pyarrow': 'data',
+  'seqio': 'data',
+  'sklearn': 'data',
+  'tensorflow': 'data',
+  'tensorflow_datasets': 'data',
+}
+
 
 def load_mediator(
   model: str | None, reward_model: str | None, dtype: str | None
@@ -54,7 +68,9 @@ def main(
   """
   args = cli_arguments.parse(argv)
   try:
-    return _run(args, load)
+    if args.verb in ('deliberate', 'rank'):
+      return _run(args, load)
+    return args.run(args)
   except InputError as error:
     _print_error(error)
     return 2
@@ -64,6 +80,17 @@ def main(
     # Whoever read our output has left; Python must not flush into the pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
+  except ModuleNotFoundError as error:
+    extra = _EXTRAS.get((error.name or '').partition('.')[0])
+    if extra is None:
+      raise
+    _print_error(
+      InputError(
+        f'needs {error.name}, which is not installed: '
+        f"pip install 'consensus_jax[{extra}]'"
+      )
+    )
+    return 2
   except ValueError as error:
     if not _is_model_error(error):
       raise

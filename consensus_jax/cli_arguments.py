@@ -3,13 +3,16 @@
 import argparse
 import dataclasses
 import difflib
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
 
 import consensus_jax
 from consensus_jax import settings
+from consensus_jax.data import command as data_command
 from consensus_jax.deliberation import InputError
 from consensus_jax.social_choice import names
+from consensus_jax.training import command as training_command
 
 _DESCRIPTION = """\
 Finds statements that a group with diverse opinions agrees on.
@@ -84,6 +87,34 @@ def _parser() -> argparse.ArgumentParser:
   for verb in (deliberate, rank):
     _add_choosing(verb)
     _add_files(verb)
+  for name, summary, add_arguments, run in (
+    (
+      'data',
+      'read human judgements and make training examples of them',
+      data_command.add_arguments,
+      data_command.run,
+    ),
+    (
+      'train',
+      'train a policy or a reward model',
+      training_command.add_train_verbs,
+      training_command.run_train_verb,
+    ),
+    (
+      'plot',
+      'draw the curves of a training run',
+      training_command.add_plot_arguments,
+      training_command.run_plot,
+    ),
+  ):
+    verb = verbs.add_parser(
+      name,
+      help=summary,
+      description=f'{summary[0].upper()}{summary[1:]}.',
+      allow_abbrev=False,
+    )
+    add_arguments(verb)
+    verb.set_defaults(run=run)
   return parser
 
 
@@ -215,7 +246,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   Exits with one line on standard error, and code 2, if they are wrong.
   """
   parser = _parser()
-  args, unknown = parser.parse_known_args(argv)
+  argv = sys.argv[1:] if argv is None else argv
+  args, unknown = parser.parse_known_args(
+    training_command.arguments_with_bindings(argv)
+  )
   if unknown:
     flags = [f'--{name}' for name in vars(args)]
     flag = unknown[0].partition('=')[0]

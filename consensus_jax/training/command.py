@@ -29,6 +29,24 @@ def arguments_with_bindings(argv: Sequence[str]) -> list[str]:
   ]
 
 
+def add_train_verbs(parser: argparse.ArgumentParser) -> None:
+  """Adds the verbs to the parser of `consensus train`."""
+  verbs = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
+  for kind, summary in (
+    ('sft', 'a policy, by supervised fine-tuning on statements'),
+    ('reward_model', 'a reward model, on what people judged'),
+  ):
+    verb = verbs.add_parser(
+      kind, help=summary, description=f'Trains {summary}.', allow_abbrev=False
+    )
+    add_train_arguments(verb)
+
+
+def run_train_verb(args: argparse.Namespace) -> int:
+  """Trains what `args.kind` says, and returns the exit code."""
+  return run_train(args.kind, args)
+
+
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares what a training run is told."""
   parser.add_argument(
