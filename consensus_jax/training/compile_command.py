@@ -80,6 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   ):
     parser.add_argument(f'--{name}', type=_positive, metavar='N', help=text)
   parser.add_argument(
+    '--compiler_option',
+    action='append',
+    type=_option,
+    default=[],
+    metavar='NAME=VALUE',
+    help='of the TPU compiler, as LIBTPU_INIT_ARGS would set it; repeatable',
+  )
+  parser.add_argument(
     '--no_costs',
     action='store_true',
     help='leave out the cost analysis, which compiles two more programs',
@@ -99,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
     InputError: for what a person has to mend.
   """
   topology = topologies.parse(args.topology)
+  options = dict(args.compiler_option)
   try:
     job, shape = _read(args, topology)
   except ValueError as error:
@@ -106,7 +115,12 @@ def run(args: argparse.Namespace) -> int:
   if args.out is not None:
     outcome_file.check_target(args.out, '--out', others=[])
   topologies.prepare_environment()
-  reports = compile_job(job, topology, shape, with_costs=not args.no_costs)
+  try:
+    reports = compile_job(
+      job, topology, shape, with_costs=not args.no_costs, options=options
+    )
+  except ValueError as error:
+    raise InputError(str(error)) from error
   print('\n\n'.join(compile_report.render(report) for report in reports))
   if args.out is not None:
     text = json.dumps([report.as_json() for report in reports], indent=2)
@@ -120,6 +134,7 @@ def compile_job(
   shape: dict[str, int],
   *,
   with_costs: bool = True,
+  options: dict[str, str] | None = None,
 ) -> list[compile_report.Report]:
   """Compiles a job's programs; says on stderr what it is at.
 
@@ -128,6 +143,8 @@ def compile_job(
     topology: what for.
     shape: sizes of the mesh, by axis.
     with_costs: whether to compile unrolled programs of few layers too.
+    options: of the compiler, for the whole program; the unrolled ones count
+      operations, which these would count twice.
 
   Raises:
     InputError: if the mesh does not fit the slice, or a program its chips.
@@ -148,7 +165,7 @@ def compile_job(
   reports = []
   for name, lowered in compile_steps.lower(job, mesh).items():
     start = time.monotonic()
-    compiled = _compile(lowered, f'all layers of one {name}')
+    compiled = _compile(lowered, f'all layers of one {name}', options)
     reports.append(
       compile_report.make(
         name,
@@ -159,17 +176,22 @@ def compile_job(
         inputs=lowered.inputs,
         compile_seconds=time.monotonic() - start,
         extrapolated=costs,
+        options=options or {},
       )
     )
   return reports
 
 
-def _compile(lowered: compile_steps.Lowered, what: str) -> jax.stages.Compiled:
+def _compile(
+  lowered: compile_steps.Lowered,
+  what: str,
+  options: dict[str, str] | None = None,
+) -> jax.stages.Compiled:
   print(f'compiling {what} ...', file=sys.stderr, flush=True)
   try:
-    return lowered.lowered.compile()
+    return lowered.lowered.compile(compiler_options=options or None)
   except jax.errors.JaxRuntimeError as error:
-    used = re.search(r'Used [^.]*\.\S+ of \S+ hbm[^\n]*', str(error))
+    used = re.search(r'Used \S+ of \S+ hbm', str(error))
     if 'RESOURCE_EXHAUSTED' not in str(error) or used is None:
       raise
     raise InputError(
@@ -216,6 +238,13 @@ def _read(
   others = mesh.fsdp * mesh.tensor
   data = topology.num_chips // others if mesh.data is None else mesh.data
   return job, dataclasses.asdict(mesh) | {'data': data}
+
+
+def _option(text: str) -> tuple[str, str]:
+  name, equals, value = text.partition('=')
+  if not (name and equals):
+    raise argparse.ArgumentTypeError(f'{text!r} is not NAME=VALUE')
+  return name, value
 
 
 def _positive(text: str) -> int:

@@ -107,6 +107,7 @@ class Report:
       below the sum of kinds, as outputs and working space take turns.
     memory_of_chip: bytes it has.
     compile_seconds: time to compile the whole program.
+    options: of the compiler, beside its defaults.
     communication: by kind.
     communication_seconds: for all bytes over all of a chip's links, at their
       full rate: the least it can take.
@@ -130,6 +131,7 @@ class Report:
   peak_memory: int
   memory_of_chip: int
   compile_seconds: float
+  options: dict[str, str]
   communication: tuple[Communication, ...]
   communication_seconds: float
   exposed_seconds: float
@@ -186,6 +188,7 @@ def make(
   inputs: dict[str, int],
   compile_seconds: float,
   extrapolated: Costs | None,
+  options: dict[str, str],
 ) -> Report:
   """The report of a compiled program.
 
@@ -198,6 +201,7 @@ def make(
     inputs: bytes on a chip, by kind.
     compile_seconds: what compiling it took.
     extrapolated: see `Report.costs`.
+    options: see `Report.options`.
   """
   chip = topology.chip
   program = hlo.read(compiled.as_text())
@@ -215,6 +219,7 @@ def make(
     peak_memory=compiled.memory_analysis().peak_memory_in_bytes,
     memory_of_chip=chip.memory,
     compile_seconds=compile_seconds,
+    options=options,
     communication=_by_kind(program),
     communication_seconds=received / chip.interconnect,
     exposed_seconds=exposed / chip.interconnect,
@@ -302,6 +307,7 @@ def render(report: Report) -> str:
     f'{report.num_parameters / 1e9:.2f}e9 parameters, {report.topology}: '
     f'{report.num_chips} chips, {mesh}',
     f'execution: {_execution(execution)}',
+    *(f'compiler: {name}={value}' for name, value in report.options.items()),
     f'compiled in {report.compile_seconds:.0f} s; nothing was run',
     '',
     'memory of a chip, GiB',
