@@ -134,7 +134,7 @@ def compile_job(
   shape: dict[str, int],
   *,
   with_costs: bool = True,
-  options: dict[str, str] | None = None,
+  options: dict[str, str | bool] | None = None,
 ) -> list[compile_report.Report]:
   """Compiles a job's programs; says on stderr what it is at.
 
@@ -185,7 +185,7 @@ def compile_job(
 def _compile(
   lowered: compile_steps.Lowered,
   what: str,
-  options: dict[str, str] | None = None,
+  options: dict[str, str | bool] | None = None,
 ) -> jax.stages.Compiled:
   print(f'compiling {what} ...', file=sys.stderr, flush=True)
   try:

@@ -131,7 +131,7 @@ class Report:
   peak_memory: int
   memory_of_chip: int
   compile_seconds: float
-  options: dict[str, str]
+  options: dict[str, str | bool]
   communication: tuple[Communication, ...]
   communication_seconds: float
   exposed_seconds: float
@@ -188,7 +188,7 @@ def make(
   inputs: dict[str, int],
   compile_seconds: float,
   extrapolated: Costs | None,
-  options: dict[str, str],
+  options: dict[str, str | bool],
 ) -> Report:
   """The report of a compiled program.
 

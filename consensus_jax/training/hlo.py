@@ -38,7 +38,7 @@ _COMPUTATION = re.compile(r'(ENTRY )?%?([\w.\-]+) \(.*\{$')
 _INSTRUCTION = re.compile(r'\s+(?:ROOT )?%([\w.\-]+) = (.*?) ([a-z][\w\-]*)\(')
 _ARRAY = re.compile(r'\b(pred|bf16|[suf]\d+)\[([\d,]*)\]')
 _CALLED = re.compile(
-  r'\b(?:calls|body|branch_computations|called_computations)='
+  r'\b(?:calls|body|(?:true|false)_computation|\w+_computations)='
   r'(?:%([\w.\-]+)|\{([^}]*)\})'
 )
 _CONDITION = re.compile(r'\bcondition=%([\w.\-]+)')
@@ -104,6 +104,8 @@ class Program:
 def read(text: str) -> Program:
   """Reads the text of a compiled program, `Compiled.as_text()`.
 
+  Of branches the cheapest counts: the sampler's other one is for rare cases.
+
   Raises:
     ValueError: if the text has no entry computation.
   """
@@ -133,7 +135,10 @@ def read(text: str) -> Program:
         trips = _trips(computations, line)
         unknown += trips is None
         inner = times * (trips or 1)
-      for called in _called(line):
+      callees = list(_called(line))
+      if operation == 'conditional' and callees:
+        callees = [min(callees, key=lambda one: _once(computations, one))]
+      for called in callees:
         is_fusion = operation == 'fusion' or bool(fused)
         walk(called, inner, called if is_fusion else '')
 
@@ -154,6 +159,17 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
   if not entry:
     raise ValueError('this is no text of a compiled program')
   return computations, entry
+
+
+def _once(computations: dict[str, list[str]], name: str) -> int:
+  """Cycles of a computation, its loops running once."""
+  cycles = 0
+  for line in computations.get(name, ()):
+    if estimate := _CYCLES.search(line):
+      cycles += int(estimate[1])
+    elif ' fusion(' not in line:
+      cycles += sum(_once(computations, called) for called in _called(line))
+  return cycles
 
 
 def _trips(computations: dict[str, list[str]], line: str) -> int | None:

@@ -48,11 +48,23 @@ calls=%all-reduce-scatter
 custom-call(%q, %k), custom_call_target="tpu_custom_call"
 }
 
+%rare (p: bf16[64,128]) -> bf16[64,128] {
+  %sort.1 = bf16[64,128]{1,0} sort(%p), \
+backend_config={"window_config":{"estimated_cycles":"700000"}}
+}
+
+%common (p: bf16[64,128]) -> bf16[64,128] {
+  %copy.2 = bf16[64,128]{1,0} copy(%p), \
+backend_config={"window_config":{"estimated_cycles":"7"}}
+}
+
 ENTRY %main (p: bf16[64,128]) -> bf16[64,128] {
   %while.1 = (s32[]{:T(128)}, bf16[1,64,128]{2,1,0}) while(%tuple), \
 condition=%condition, body=%body, metadata={op_name="jit(step)/while"}
   %copy.1 = bf16[64,128]{1,0} copy(%p), \
 backend_config={"window_config":{"estimated_cycles":"50"}}
+  %conditional.1 = bf16[64,128]{1,0} conditional(%accepted, %p, %p), \
+branch_computations={%rare, %common}
   %all-reduce.9 = (f32[8]{0}, f32[]{:T(128)}) all-reduce(%a, %b), \
 channel_id=9, replica_groups=[1,8]<=[8], to_apply=%add
   %start = (bf16[16,128]{1,0}, bf16[64,128]{1,0}) all-gather-start(%c), \
@@ -66,8 +78,9 @@ def program():
 
 
 def test_a_loop_counts_as_often_as_it_runs():
-  # Cycles within a fusion are part of the fusion's own.
-  assert program().cycles == 80 * 1000 + 50
+  # Cycles within a fusion are part of the fusion's own; of two branches the
+  # cheaper one counts.
+  assert program().cycles == 80 * 1000 + 50 + 7
   assert program().repeated_cycles == 79 * 1000
   assert program().kernels == {'splash_mha_fwd': 80}
   assert program().unknown_loops == 0
@@ -75,7 +88,7 @@ def test_a_loop_counts_as_often_as_it_runs():
 
 def test_a_loop_of_unknown_length_counts_once_and_is_told():
   text = TEXT.replace('direction=LT', 'direction=NE')
-  assert hlo.read(text).cycles == 1000 + 50
+  assert hlo.read(text).cycles == 1000 + 50 + 7
   assert hlo.read(text).unknown_loops == 1
 
 
