@@ -64,7 +64,7 @@ CHIPS: dict[str, Chip] = {
   'v4': Chip(
     name='TPU v4',
     memory=32 * 2**30,
-    bandwidth=1228e9,
+    bandwidth=1200e9,
     peak=275e12,
     clock=1.05e9,
     interconnect=300e9,
@@ -90,16 +90,6 @@ CHIPS: dict[str, Chip] = {
     interconnect=600e9,
     shapes=_TORUS_SHAPES,
     source=_DOCUMENTATION + 'v5p',
-  ),
-  'v6e': Chip(
-    name='TPU v6e',
-    memory=32 * 2**30,
-    bandwidth=1640e9,
-    peak=918e12,
-    clock=1.75e9,
-    interconnect=400e9,
-    shapes=_GRID_SHAPES,
-    source=_DOCUMENTATION + 'v6e',
   ),
 }
 
@@ -137,7 +127,7 @@ class Topology:
     """Along which of three axes the last chip is linked with the first.
 
     v4 and v5p are made of cubes of 4 x 4 x 4, linked through optical switches;
-    of v5e and v6e only the axes of a whole pod of 16 x 16 close.
+    of v5e only the axes of a whole pod of 16 x 16 close.
     """
     whole = 4 if len(self.shape) == 3 else 16
     cubes = all(size % whole == 0 for size in self.shape)
