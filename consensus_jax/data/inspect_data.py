@@ -133,9 +133,7 @@ def print_examples(
   console = _console()
   meta, features = examples.meta, examples.features
   table = _table('what', 'value')
-  for name in ('task', 'judgement', 'num_examples'):
-    if name in meta:
-      table.add_row(name, clean(str(meta[name])))
+  table.add_row('num_examples', f'{examples.num_examples:,}')
   for name, value in meta.get('settings', {}).items():
     table.add_row(name, clean(str(value)))
   for name in ('participants', 'questions'):

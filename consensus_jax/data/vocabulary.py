@@ -1,6 +1,7 @@
 """Our tokenizer as a vocabulary of seqio: the same files, the same ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import seqio
@@ -48,12 +49,14 @@ class Vocabulary(seqio.Vocabulary):
   def _encode(self, s: str) -> Sequence[int]:
     return self.tokenizer.encode(s)
 
-  def _decode(self, ids: Sequence[int]) -> str:
-    return self.tokenizer.decode(ids)
+  def _decode(self, ids: Iterable[Any]) -> str:
+    return self.tokenizer.decode([int(index) for index in ids])
 
   def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-    def encode(text: bytes) -> np.ndarray:
-      return np.array(self.tokenizer.encode(text.decode()), np.int32)
+    def encode(text: Any) -> np.ndarray:
+      # Bytes in a graph, an array that holds them outside of one.
+      words = np.asarray(text).item().decode()
+      return np.array(self.tokenizer.encode(words), np.int32)
 
     ids = tf.numpy_function(encode, [s], tf.int32)
     ids.set_shape([None])
