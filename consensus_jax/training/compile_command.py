@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
   topology = topologies.parse(args.topology)
   options = dict(args.compiler_option)
   try:
-    job, shape = _read(args, topology)
+    job, shape = read_job(args, topology)
   except ValueError as error:
     raise InputError(str(error)) from error
   if args.out is not None:
@@ -199,10 +199,14 @@ def _compile(
     ) from error
 
 
-def _read(
+def read_job(
   args: argparse.Namespace, topology: Topology
 ) -> tuple[Job, dict[str, int]]:
-  """The job, and the mesh's sizes, of files and arguments."""
+  """The job, and the mesh's sizes by axis, of files and arguments.
+
+  Raises:
+    ValueError: for what gin files or arguments have wrong.
+  """
 
   def build(macro):
     return gin_utils.build(

@@ -3,13 +3,15 @@
 import argparse
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 
+from consensus_jax import gin_utils
 from consensus_jax.strict_json import InputError
-from consensus_jax.training import compile_command
+from consensus_jax.training import compile_command, topologies
 
 MODEL = """\
 from __gin__ import dynamic_registration
@@ -90,6 +92,49 @@ def test_counts_are_positive(files, rows, capsys):
   with pytest.raises(SystemExit):
     parsed([*files, '--topology=v5e:2x2', f'--rows={rows}'])
   assert 'no positive whole number' in capsys.readouterr().err
+
+
+SLICES = sorted(
+  path.stem
+  for path in (gin_utils.shipped_directory() / 'meshes').glob('v*.gin')
+)
+
+
+@pytest.mark.parametrize('name', SLICES)
+def test_shipped_meshes_have_the_chips_of_their_slice(name):
+  chip, _, shape = name.partition('_')
+  topology = topologies.parse(f'{chip}:{shape}')
+  files = ['--gin_file=models/llama3_70b.gin', f'--gin_file=meshes/{name}.gin']
+  arguments = parsed([*files, f'--topology={topology.name}'])
+  job, mesh = compile_command.read_job(arguments, topology)
+  assert math.prod(mesh.values()) == topology.num_chips
+  assert job.batch_size == topology.num_chips
+  assert job.model.num_layers == 80
+
+
+def test_a_run_file_brings_its_own():
+  topology = topologies.parse('v5p:4x4x8')
+  arguments = parsed(
+    [
+      '--gin_file=runs/reward_model.gin',
+      '--gin_file=models/llama3_70b.gin',
+      '--gin_file=meshes/v5p_4x4x8.gin',
+      "--gin_bindings=MODEL_DIR='run'",
+      "--gin_bindings=TRAIN_DATA='data'",
+      '--gin_bindings=BATCH_SIZE=256',
+      '--gin_bindings=MICROBATCHES=2',
+      "--gin_bindings=ATTENTION='einsum'",
+      '--topology=v5p:4x4x8',
+      '--length=1024',
+    ]
+  )
+  job, mesh = compile_command.read_job(arguments, topology)
+  assert job.kind == 'reward'
+  assert (job.batch_size, job.microbatches, job.length) == (256, 2, 1024)
+  assert job.execution.remat == 'full'
+  assert job.execution.attention == 'einsum'
+  assert job.model.embed_dim == 8192
+  assert mesh == {'data': 4, 'fsdp': 32, 'tensor': 1}
 
 
 needs_compiler = pytest.mark.skipif(
