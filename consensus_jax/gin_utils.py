@@ -125,7 +125,7 @@ def build(
   """
   parse(files, bindings, search_paths)
   try:
-    with _errors_naming(', '.join(map(os.fspath, files))):
+    with _errors_naming(', '.join(str(file) for file in files)):
       value = gin.get_bindings(f'{macro}/gin.macro').get('value')
       return value, gin.config_str()
   finally:

@@ -13,6 +13,7 @@ import time
 import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
+from orbax.checkpoint import v1 as ocp
 
 from consensus_jax.data import batches
 
@@ -202,3 +203,25 @@ def lines(model_dir, kind=None):
   whole = text[: text.rfind('\n') + 1].splitlines()
   values = [json.loads(line) for line in whole]
   return [value for value in values if kind in (None, value['kind'])]
+
+
+def arrays(model_dir, step):
+  """All arrays of a checkpoint, as they are on disk."""
+  path = pathlib.Path(model_dir, 'checkpoints', str(step))
+  # As numpy: the devices may not be those that it was saved from.
+  metadata = ocp.checkpointables_metadata(path).metadata['state']
+  empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), metadata)
+  state = ocp.load_checkpointables(path, {'state': empty})['state']
+  leaves = {}
+
+  def walk(tree, place):
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for name, child in children:
+      if isinstance(child, dict | list | tuple):
+        walk(child, (*place, name))
+      elif child is not None:
+        leaves[(*place, name)] = np.asarray(child)
+
+  walk(state, ())
+  assert len(leaves) > 10
+  return leaves

@@ -194,7 +194,7 @@ def wait_for_all(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
-def local_rows(sharding: jax.sharding.Sharding, rows: int) -> slice:
+def local_rows(sharding: Any, rows: int) -> slice:
   """The rows of a batch that this process must feed.
 
   Args:

@@ -46,27 +46,8 @@ def data(tmp_path_factory):
   }
 
 
-def arrays(model_dir, step):
-  """All arrays of a checkpoint, as they are on disk."""
-  path = pathlib.Path(model_dir, 'checkpoints', str(step))
-  state = ocp.load_checkpointables(path, {'state': None})['state']
-  leaves = {}
-
-  def walk(tree, place):
-    children = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    for name, child in children:
-      if isinstance(child, dict | list | tuple):
-        walk(child, (*place, name))
-      elif child is not None:
-        leaves[(*place, name)] = np.asarray(child)
-
-  walk(state, ())
-  assert len(leaves) > 10
-  return leaves
-
-
 def assert_same_bits(run, other, step):
-  ours, theirs = arrays(run, step), arrays(other, step)
+  ours, theirs = tiny.arrays(run, step), tiny.arrays(other, step)
   assert ours.keys() == theirs.keys()
   for name, x in ours.items():
     np.testing.assert_array_equal(x, theirs[name], str(name))

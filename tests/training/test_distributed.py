@@ -1,0 +1,238 @@
+"""Several processes: who is missing, who has which rows, the same losses."""
+
+import concurrent.futures
+import contextlib
+import shutil
+import socket
+import time
+
+import jax
+import numpy as np
+import pytest
+import tiny_training as tiny
+
+from consensus_jax import partitioning
+from consensus_jax.strict_json import InputError
+from consensus_jax.training import distributed
+from consensus_jax.training import step as steps
+from consensus_jax.training.distributed import Cluster
+
+
+def free_port():
+  with socket.socket() as found:
+    found.bind(('localhost', 0))
+    return found.getsockname()[1]
+
+
+def called(*indices, num_processes=3, timeout=10.0, port=None):
+  """What each of these processes hears: None if all are there."""
+  port = port or free_port()
+
+  def call(index):
+    cluster = Cluster(
+      coordinator=f'localhost:{port}',
+      num_processes=num_processes,
+      process_id=index,
+      timeout=timeout,
+    )
+    try:
+      distributed.roll_call(cluster)
+    except InputError as error:
+      return str(error)
+
+  with concurrent.futures.ThreadPoolExecutor(len(indices)) as pool:
+    return list(pool.map(call, indices))
+
+
+def test_all_are_there():
+  assert called(2, 0, 1) == [None, None, None]
+
+
+def test_everyone_hears_who_is_missing():
+  start = time.monotonic()
+  answers = called(0, 2, num_processes=4, timeout=1.5)
+  assert time.monotonic() - start < 5
+  host = socket.gethostname()
+  wanted = (
+    f'2 of 4 processes came within 1.5 s: 0 on {host}, 2 on {host}; '
+    'missing: 1, 3'
+  )
+  assert answers == [wanted, wanted]
+
+
+def test_a_missing_first_process_is_named():
+  (answer,) = called(1, timeout=0.5)
+  assert 'process 0 at localhost:' in answer and '0.5 s' in answer
+
+
+def test_the_same_index_twice_is_noticed():
+  answers = called(0, 1, 1)
+  assert all('are process 1' in answer for answer in answers)
+
+
+def test_a_stranger_at_the_door_is_ignored():
+  port = free_port()
+
+  def knock():
+    for _ in range(50):
+      time.sleep(0.02)
+      with (
+        contextlib.suppress(OSError),
+        socket.create_connection(('localhost', port), 1) as call,
+      ):
+        call.sendall(b'GET / HTTP/1.1\r\n\r\n')
+        return
+
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    knocking = pool.submit(knock)
+    answers = called(0, 1, num_processes=2, port=port)
+    knocking.result()
+  assert answers == [None, None]
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'coordinator': 'localhost'}, 'HOST:PORT'),
+    ({'process_id': 2}, 'range'),
+    ({'timeout': 0.0}, 'positive'),
+  ],
+)
+def test_a_cluster_that_cannot_be_is_an_error(change, message):
+  given = {
+    'coordinator': 'localhost:1',
+    'num_processes': 2,
+    'process_id': 0,
+    **change,
+  }
+  with pytest.raises(ValueError, match=message):
+    Cluster(**given)
+
+
+class _Process:
+  """A sharding as a process sees it that has only some of the devices."""
+
+  def __init__(self, sharding, devices):
+    self._sharding, self._devices = sharding, devices
+
+  def addressable_devices_indices_map(self, shape):
+    found = self._sharding.devices_indices_map(shape)
+    return {d: i for d, i in found.items() if d in self._devices}
+
+
+def rows_of(shape, groups, rows=16):
+  mesh = partitioning.make_mesh(*shape)
+  batch = {'x': np.zeros((rows, 3))}
+  sharding = steps.batch_shardings(batch, mesh)['x']
+  each = mesh.size // groups
+  devices = np.array(jax.devices()[: mesh.size]).reshape(groups, each)
+  return [
+    distributed.local_rows(_Process(sharding, list(mine)), rows)
+    for mine in devices
+  ]
+
+
+def test_rows_come_from_the_sharding():
+  halves = [slice(0, 8), slice(8, 16)]
+  assert rows_of((8, 1, 1), 2) == halves
+  assert rows_of((2, 2, 2), 2) == halves
+  # Both processes have devices of each row: the tensor axis lies across them.
+  assert rows_of((1, 1, 8), 2) == [slice(0, 16)] * 2
+  # Rows that the mesh does not divide are everyone's.
+  assert rows_of((8, 1, 1), 2, rows=6) == [slice(0, 6)] * 2
+
+
+def test_one_process_decides_for_itself():
+  assert distributed.decided(3) == 3 and distributed.largest(2) == 2
+  assert distributed.is_writer()
+  distributed.wait_for_all('nothing')
+
+
+def mesh_of(data, fsdp, tensor):
+  return [
+    f'--gin.settings.MeshShape.{name}={size}'
+    for name, size in zip(('data', 'fsdp', 'tensor'), (data, fsdp, tensor))
+  ]
+
+
+RUN = {'NUM_STEPS': 10, 'EVALUATE_EVERY': 5, 'SAVE_EVERY': 5}
+
+
+@pytest.fixture(scope='module')
+def examples(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('examples')
+  return [
+    tiny.sft_examples(folder / str(seed), 24, seed=seed) for seed in (0, 1)
+  ]
+
+
+@pytest.fixture(scope='module')
+def four_by_two(examples, tmp_path_factory):
+  """A whole run in one process of eight devices."""
+  folder = tmp_path_factory.mktemp('one') / 'run'
+  args = tiny.arguments('sft', folder, *examples, **RUN)
+  code, errors = tiny.run('sft', args + mesh_of(4, 1, 2), devices=8)
+  assert code == 0, errors
+  return folder
+
+
+def losses(folder):
+  lines = tiny.lines(folder)
+  return {(line['kind'], line['step']): line['loss'] for line in lines}
+
+
+def assert_close(folder, other):
+  ours, theirs = losses(folder), losses(other)
+  assert ours.keys() == theirs.keys() and len(ours) == 13
+  for name, loss in ours.items():
+    assert abs(loss - theirs[name]) < 1e-5, name
+  return max(abs(ours[name] - theirs[name]) for name in ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mesh', [(2, 1, 4), (8, 1, 1), (1, 4, 2)])
+def test_a_run_goes_on_on_another_mesh(examples, four_by_two, tmp_path, mesh):
+  folder = tmp_path / 'run'
+  shutil.copytree(four_by_two, folder)
+  shutil.rmtree(folder / 'checkpoints' / '10')
+  args = tiny.arguments('sft', folder, *examples, **RUN)
+  code, errors = tiny.run('sft', args + mesh_of(*mesh), devices=8)
+  assert code == 0 and 'step 5' in errors, errors
+  assert_close(folder, four_by_two)
+  ours, theirs = tiny.arrays(folder, 10), tiny.arrays(four_by_two, 10)
+  for name, x in ours.items():
+    np.testing.assert_allclose(x, theirs[name], atol=1e-5, err_msg=str(name))
+
+
+@pytest.mark.slow
+def test_two_processes_lose_what_one_loses(examples, four_by_two, tmp_path):
+  folder = tmp_path / 'run'
+  args = tiny.arguments('sft', folder, *examples, **RUN) + mesh_of(4, 1, 2)
+  port = free_port()
+  processes = [
+    tiny.start(
+      'sft',
+      [
+        *args,
+        f'--coordinator=localhost:{port}',
+        '--num_processes=2',
+        f'--process_id={index}',
+        '--start_timeout=120',
+      ],
+      devices=4,
+    )
+    for index in range(2)
+  ]
+  try:
+    for process in processes:
+      _, errors = process.communicate(timeout=300)
+      assert process.returncode == 0, errors
+  finally:
+    for process in processes:
+      process.kill()
+  print('largest difference', assert_close(folder, four_by_two))
+  # One writes; and another number of processes can go on from there.
+  assert [path.name for path in folder.glob('metrics*')] == ['metrics.jsonl']
+  ours, theirs = tiny.arrays(folder, 10), tiny.arrays(four_by_two, 10)
+  for name, x in ours.items():
+    np.testing.assert_allclose(x, theirs[name], atol=1e-5, err_msg=str(name))
