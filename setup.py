@@ -38,6 +38,7 @@ _TRAIN = [
 
 # seqio brings TensorFlow, which only preparing data needs.
 _DATA = [
+  'importlib-resources>=6',  # tensorflow-datasets imports it undeclared
   'pyarrow>=20',
   'scikit-learn>=1.5,<2',
   'seqio>=0.0.20,<0.1',
