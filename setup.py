@@ -93,8 +93,9 @@ setuptools.setup(
       'torch>=2.13,<2.14',
       'transformers>=5.23,<6',
     ],
-    # Outside oracles of tests that are skipped without them. abcvoting and
-    # pref-voting are not in the lock: they hold back numpy and protobuf.
+    # Outside oracles of tests that are skipped without them. Three are not in
+    # the lock: abcvoting and pref-voting hold back numpy and protobuf, peft
+    # would bring torch.
     'oracle': [
       'abcvoting>=2.19,<3',
       'peft>=0.21,<0.22',
