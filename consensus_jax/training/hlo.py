@@ -114,7 +114,6 @@ def read(text: str) -> Program:
   kernels: dict[str, int] = {}
   cycles, repeated, unknown = 0.0, 0.0, 0
 
-  # What fuses an all-reduce with taking a part of it is a reduce-scatter.
   def walk(name: str, times: int, fused: str) -> None:
     nonlocal cycles, repeated, unknown
     for line in computations.get(name, ()):
@@ -186,15 +185,18 @@ def _add(found, line, shape, operation, times, fused) -> None:
   sizes = [_array_bytes(*array) for array in _ARRAY.findall(shape)]
   # A started communication lists its inputs with its results.
   size = max(sizes) if operation.endswith('-start') else sum(sizes)
+  # A sum of which each chip takes a part, as one fusion.
   if fused.startswith('all-reduce-scatter'):
     kind = 'reduce-scatter'
   hidden = operation.endswith('-start') or (
     bool(fused) and kind != 'reduce-scatter'
   )
   channel = _CHANNEL.search(line)
-  # A communication that goes on beside several computations stands in each.
+  # A communication that goes on beside several computations stands in each; of
+  # a loop's first one there may be a part ahead of the loop.
   key = (kind, channel[1]) if channel else object()
-  found.setdefault(key, Collective(kind, size, _group(line), times, hidden))
+  if key not in found or found[key].times < times:
+    found[key] = Collective(kind, size, _group(line), times, hidden)
 
 
 def _called(line: str) -> Iterator[str]:
