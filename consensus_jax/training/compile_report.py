@@ -158,7 +158,7 @@ class Report:
     if self.costs is not None and self.costs.seconds is not None:
       times['cost analysis'] = self.costs.seconds + self.kernel_seconds
     times['schedule'] = schedule
-    times['schedule, nothing hidden'] = schedule + self.communication_seconds
+    times['schedule, communication too'] = schedule + self.exposed_seconds
     return times
 
   def utilisation(self, seconds: float) -> float | None:
@@ -375,8 +375,9 @@ def _notes(report: Report) -> str:
     )
   notes.append(
     'schedule: cycles that the compiler gives to each operation of the whole '
-    'program, times its runs; and the kernels. All communication is taken to '
-    'be hidden; in the last line none, at the full rate of all links.'
+    'program, times its runs; and the kernels. The last line adds the '
+    'communication that the compiler runs beside nothing, at the full rate of '
+    'all links of a chip.'
   )
   if report.kernel_seconds:
     notes.append(
