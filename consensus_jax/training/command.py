@@ -93,7 +93,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_plot_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares what a plot is made of."""
-  parser.add_argument('run', metavar='RUN', help='the MODEL_DIR of a run')
+  parser.add_argument('model_dir', metavar='RUN', help='the MODEL_DIR of a run')
   parser.add_argument(
     '--out', metavar='FILE', help='of the picture (default: RUN/curves.png)'
   )
@@ -112,7 +112,8 @@ def run_train(kind: Kind, args: argparse.Namespace) -> int:
     position = error.progress.position
     _print(f'{error}, at position {position} of the examples (failure.json)')
     return DIVERGED
-  except CheckpointError as error:
+  except (CheckpointError, OSError) as error:
+    # The latter: metrics that a full disk does not take, say.
     _print(str(error))
     return BAD_CHECKPOINTS
   except Interrupted as error:
@@ -172,7 +173,7 @@ def run_plot(args: argparse.Namespace) -> int:
   from consensus_jax.training import plot
 
   try:
-    print(plot.plot(args.run, args.out))
+    print(plot.plot(args.model_dir, args.out))
   except InputError as error:
     _print(str(error))
     return BAD_INPUT

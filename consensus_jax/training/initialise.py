@@ -41,12 +41,14 @@ class Source:
     told: where it comes from, for the log.
     config: of the model; whether it has a reward head is up to the run.
     tokenizer: of the model; None where nothing says.
+    sha256: of its files; None if it comes from none.
     load: its parameters on a mesh, float32, with a head if it has one.
   """
 
   told: str
   config: ModelConfig
   tokenizer: Tokenizer | None
+  sha256: str | None = None
   load: Callable[[Mesh], Params]
 
 
@@ -166,6 +168,7 @@ def _of_files(path: str) -> Source:
     told=f'pretrained {model.name}, sha256 {model.sha256}',
     config=model.config,
     tokenizer=model.tokenizer,
+    sha256=model.sha256,
     load=lambda mesh: place(model.params, mesh, model.config),
   )
 

@@ -24,8 +24,9 @@ from consensus_jax.training.settings import PolicyRun, RewardRun
 from consensus_jax.training.step import LOSS, WEIGHT, LossFunction
 from consensus_jax.training.train_state import TrainState
 
-_ADAPTERS = 'adapters'
-_HEAD = 'reward_head'
+# Where adapters are among what is trained, and the head there and elsewhere.
+ADAPTERS = 'adapters'
+HEAD = 'reward_head'
 
 # The judgement between for and against, by what was judged.
 _NEUTRAL = {'agreement': 4, 'quality': 4, 'votes': 0}
@@ -108,8 +109,8 @@ class Job:
     """The model's parameters, from what is trained and what is frozen."""
     if self.lora is None:
       return trained
-    heads = {name: x for name, x in trained.items() if name != _ADAPTERS}
-    merged = lora.merge(frozen, trained[_ADAPTERS], self.lora)
+    heads = {name: x for name, x in trained.items() if name != ADAPTERS}
+    merged = lora.merge(frozen, trained[ADAPTERS], self.lora)
     return {**merged, **heads}
 
   def split(self, params: Params, key: PRNGKeyArray) -> tuple[Params, Params]:
@@ -120,19 +121,19 @@ class Job:
       key: for what the model does not have yet.
     """
     head_key, adapter_key = jax.random.split(key)
-    if self.config.reward_head and _HEAD not in params:
+    if self.config.reward_head and HEAD not in params:
       size = self.config.embed_dim
       # As `Decoder` has it: near zero, indifferent.
       params = {
         **params,
-        _HEAD: jax.random.normal(head_key, (size,)) / (size + 1),
+        HEAD: jax.random.normal(head_key, (size,)) / (size + 1),
       }
     if self.lora is None:
       return {**params, **self.extra_params}, {}
-    frozen = {name: x for name, x in params.items() if name != _HEAD}
-    heads = {name: x for name, x in params.items() if name == _HEAD}
+    frozen = {name: x for name, x in params.items() if name != HEAD}
+    heads = {name: x for name, x in params.items() if name == HEAD}
     adapters = lora.init(self.config, self.lora, adapter_key)
-    trained = {_ADAPTERS: adapters, **heads, **self.extra_params}
+    trained = {ADAPTERS: adapters, **heads, **self.extra_params}
     return trained, transformer.cast_matrices(frozen, self.dtype)
 
   def abstract(self, mesh: Mesh) -> tuple[TrainState, Params]:
@@ -143,9 +144,9 @@ class Job:
     if self.lora is None:
       trained_axes, frozen_axes = {**axes, **self.extra_axes}, {}
     else:
-      head = {_HEAD: axes.pop(_HEAD)} if _HEAD in axes else {}
+      head = {HEAD: axes.pop(HEAD)} if HEAD in axes else {}
       trained_axes = {
-        _ADAPTERS: lora.axes(self.config, self.lora),
+        ADAPTERS: lora.axes(self.config, self.lora),
         **head,
         **self.extra_axes,
       }

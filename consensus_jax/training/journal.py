@@ -1,5 +1,6 @@
 """metrics.jsonl: one line an event, appended, whole after any crash."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -37,13 +38,8 @@ class Journal:
       if line['step'] <= (evaluated if line['kind'] == 'validation' else step)
     ]
     text = ''.join(_line(line) for line in kept)
-    try:
-      write_atomically(path, text.encode())
-      self._file = path.open('a', encoding='utf-8')
-    except OSError as error:
-      raise InputError(
-        f'cannot be written: {error.strerror}', file=str(path)
-      ) from error
+    write_atomically(path, text.encode())
+    self._file = path.open('a', encoding='utf-8')
 
   def write(self, line: Mapping[str, Any]) -> None:
     """Appends one line, and hands it to the operating system."""
@@ -82,7 +78,11 @@ def read(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
-  """Replaces a file at once and for good, or not at all."""
+  """Replaces a file at once and for good, or not at all.
+
+  Raises:
+    InputError: if it cannot be written.
+  """
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
     with temporary.open('wb') as file:
@@ -90,8 +90,12 @@ def write_atomically(path: pathlib.Path, data: bytes) -> None:
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise InputError(
+      f'cannot be written: {error.strerror}', file=str(path)
+    ) from error
 
 
 def _line(value: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from consensus_jax import strict_json
 from consensus_jax.data import batches
 from consensus_jax.data.batches import Examples
 from consensus_jax.inference import compute
-from consensus_jax.interop import pretrained
+from consensus_jax.interop import adapters, pretrained
 from consensus_jax.interop.errors import ModelFileError
 from consensus_jax.model.transformer import Params
 from consensus_jax.strict_json import InputError
@@ -29,7 +30,7 @@ from consensus_jax.training import (
 from consensus_jax.training.checkpoints import Checkpoints
 from consensus_jax.training.initialise import CHECKPOINTS, Source
 from consensus_jax.training.interruption import Interruption
-from consensus_jax.training.job import Job, make_job
+from consensus_jax.training.job import ADAPTERS, HEAD, Job, make_job
 from consensus_jax.training.progress import Diverged, Progress
 from consensus_jax.training.settings import PolicyRun, RewardRun
 from consensus_jax.training.train_state import TrainState
@@ -325,25 +326,44 @@ def _export(
     watch.note('no export: no tokenizer is known (initial.tokenizer)')
     return
   params = distributed.gather(jax.jit(job.export)(trained, frozen))
+  parts = {} if job.lora is None else distributed.gather(trained)
   if not distributed.is_writer():
     return
-  target, fresh = folder / EXPORT, folder / f'.{EXPORT}.new'
-  shutil.rmtree(fresh, ignore_errors=True)
+  model = pretrained.Pretrained(
+    config=job.config,
+    params=params,
+    tokenizer=source.tokenizer,
+    name=folder.name,
+    sha256='',
+  )
   try:
-    pretrained.save_pretrained(
-      fresh,
-      pretrained.Pretrained(
-        config=job.config,
-        params=params,
-        tokenizer=source.tokenizer,
-        name=folder.name,
-        sha256='',
-      ),
+    _replace(
+      folder / EXPORT, lambda path: pretrained.save_pretrained(path, model)
     )
+    if job.lora is not None and source.sha256 is not None:
+      alone = adapters.Adapters(
+        params=parts[ADAPTERS],
+        lora=job.lora,
+        base_sha256=source.sha256,
+        reward_head=parts.get(HEAD),
+        cut_points=parts.get('cut_points'),
+      )
+      _replace(
+        folder / ADAPTERS,
+        lambda path: adapters.save_adapters(path, job.config, alone),
+      )
   except ModelFileError as error:
     watch.note(f'no export: {error}')
-    return
-  # What an earlier, shorter run left.
+  else:
+    watch.note(f'best parameters in {folder / EXPORT}')
+
+
+def _replace(
+  target: pathlib.Path, write: Callable[[pathlib.Path], None]
+) -> None:
+  """Writes a folder in the place of what an earlier, shorter run left."""
+  fresh = target.with_name(f'.{target.name}.new')
+  shutil.rmtree(fresh, ignore_errors=True)
+  write(fresh)
   shutil.rmtree(target, ignore_errors=True)
   fresh.rename(target)
-  watch.note(f'best parameters in {target}')

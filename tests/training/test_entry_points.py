@@ -1,5 +1,6 @@
 """Both entry points in processes of their own, on tiny models."""
 
+import functools
 import json
 import shutil
 
@@ -11,12 +12,18 @@ import tiny_training as tiny
 
 from consensus_jax import gin_utils
 from consensus_jax.inference.scorer import reward
-from consensus_jax.interop import pretrained
-from consensus_jax.model import transformer
+from consensus_jax.interop import adapters, pretrained
+from consensus_jax.model import lora, transformer
 from consensus_jax.training import command
 
 LLAMA = str(tiny.GOLDEN / 'tiny_llama')
 OF_LLAMA = {'PRETRAINED': LLAMA, 'MODEL': None}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _compilations():
+  with tiny.compilations_kept():
+    yield
 
 
 @pytest.fixture(scope='module')
@@ -144,6 +151,33 @@ def test_a_reward_model_starts_from_a_policy_with_adapters(
   args += ['--gin.CHECKPOINT=None', f'--gin.PRETRAINED="{LLAMA}"']
   assert command.main('reward_model', args) == command.BAD_INPUT
   assert 'frozen: was' in capsys.readouterr().err
+
+
+def test_adapters_of_a_policy_load_alone(data, tmp_path):
+  folder = tmp_path / 'run'
+  args = tiny.arguments(
+    'sft',
+    folder,
+    data['sft'][0],
+    NUM_STEPS=2,
+    LORA=tiny.Gin('@lora.LoraConfig()'),
+    **OF_LLAMA,
+  )
+  assert command.main('sft', args) == 0
+  base = pretrained.load_pretrained(LLAMA)
+  alone = adapters.load_adapters(folder / 'adapters', base.config, base.sha256)
+  merged = lora.merge(
+    jax.tree.map(jnp.asarray, base.params),
+    jax.tree.map(jnp.asarray, alone.params),
+    alone.lora,
+  )
+  exported = pretrained.load_pretrained(folder / 'export').params
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, atol=1e-6), merged, exported
+  )
+  assert not np.array_equal(
+    exported['layers']['up'], base.params['layers']['up']
+  )
 
 
 @pytest.mark.parametrize(

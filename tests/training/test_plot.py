@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from consensus_jax import cli
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import plot
 
@@ -51,3 +52,12 @@ def test_without_matplotlib_there_is_a_clear_error(run, monkeypatch):
   monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
   with pytest.raises(InputError, match='pip install matplotlib'):
     plot.plot(run)
+
+
+def test_the_command_says_where_the_picture_is(run, tmp_path, capsys):
+  picture = tmp_path / 'picture.png'
+  assert cli.main(['plot', str(run), '--out', str(picture)]) == 0
+  assert capsys.readouterr().out.strip() == str(picture)
+  assert picture.exists()
+  assert cli.main(['plot', str(tmp_path / 'absent')]) == 2
+  assert 'cannot be read' in capsys.readouterr().err

@@ -145,3 +145,8 @@ def test_the_profiler_runs_over_the_steps_that_are_named(tmp_path, monkeypatch):
       seen.before_step(step)
       calls.append(step)
   assert calls == [0, 1, 2, 'a', 3, 4, 5, 'z', 6, 7, 8, 9]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+  with pytest.raises(InputError, match=r'metrics\.jsonl: cannot be written'):
+    Journal(tmp_path / 'absent' / 'metrics.jsonl', step=0, evaluated=-1)
