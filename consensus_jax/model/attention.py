@@ -7,7 +7,6 @@ group meet them in one matrix product.
 """
 
 import dataclasses
-import importlib
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.execution import Attention
 from consensus_jax.model.masks import Segments
+from consensus_jax.model.packed_attention import attend_packed
 
 # Queries of one block meet all keys at once; longer inputs go block by block,
 # so that memory for scores grows with length and not with its square.
@@ -122,7 +122,8 @@ def attend(
     if prefix is not None or own.key.shape[2] != length:
       raise ValueError('Segments go with neither a prefix nor a cache')
     if kernel == 'splash':
-      splash = importlib.import_module('consensus_jax.model.splash')
+      from consensus_jax.model import splash
+
       ids, shared_prefix = mask.segment_ids, mask.shared_prefix
       return splash.attend(query, own, ids, shared_prefix)
     return _attend_segments(query, own, mask)
@@ -143,15 +144,14 @@ def attend(
 
 
 def _attend_segments(query, own, segments):
-  """Block by block of queries, each meeting no key beyond its end."""
-  length = query.shape[1]
-  blocks = []
-  for start in range(0, length, _QUERY_BLOCK):
-    stop = min(start + _QUERY_BLOCK, length)
-    keys = jax.tree.map(lambda x, stop=stop: x[:, :, :stop], own)
-    seen = segments.block(start, stop)
-    blocks.append(_attend_block(query[:, start:stop], keys, seen, None))
-  return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
+  """Heads first, and query heads by the key-value head that they share."""
+  rows, length, heads, head_dim = query.shape
+  kv_heads = own.key.shape[0]
+  query = (query * head_dim**-0.5).astype(own.key.dtype)
+  query = query.reshape(rows, length, kv_heads, heads // kv_heads, head_dim)
+  query = query.transpose(2, 0, 3, 1, 4)
+  mixed = attend_packed(query, own.key, own.value, segments)
+  return mixed.transpose(1, 3, 0, 2, 4).reshape(rows, length, heads, head_dim)
 
 
 def _attend_block(query, own, mask, prefix):

@@ -7,7 +7,6 @@ leading `layers` axis and run under `jax.lax.scan`; `unstack_layers` turns them
 into a tuple for decoding on a CPU.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -25,6 +24,7 @@ from consensus_jax.model.attention import (
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.execution import DEFAULT, Execution
 from consensus_jax.model.masks import Segments
+from consensus_jax.model.products import dense, look_up
 from consensus_jax.partitioning import constrain, named_sharding
 
 Params = dict[str, Any]  # name -> array, or name -> Params
@@ -221,7 +221,7 @@ def hidden(
     cache_index: where in the cache the first new token goes.
     execution: how it is carried out.
   """
-  x = params['embedding'].at[tokens].get(mode='clip').astype(execution.dtype)
+  x = look_up(params['embedding'], tokens).astype(execution.dtype)
   x = constrain(x, 'batch', 'length', None)
   sin, cos = rope_tables(positions, config)
 
@@ -236,8 +236,7 @@ def hidden(
       shared = Prefix(ahead, prefix_mask)
     h = attend(query, own, mask, shared, kernel=execution.attention)
     h = constrain(h, 'batch', 'length', 'heads', 'head_dim')
-    h = execution.named(h, 'mixed')
-    h = _dense(h, layer['attention_output'], execution, inputs=2)
+    h = dense(h, layer['attention_output'], execution.dtype, inputs=2)
     x = x + execution.named(h, 'attention_output')
     x = constrain(x, 'batch', 'length', None)
     h = _rms_norm(x, layer['mlp_norm'], config)
@@ -254,7 +253,7 @@ def logits(
 ) -> Float[Array, 'rows length vocab']:
   """Unnormalised log-probabilities of the next token, float32."""
   head = params['lm_head'] if 'lm_head' in params else params['embedding']
-  return constrain(_dense(x, head, DEFAULT), 'batch', 'length', 'vocab')
+  return constrain(dense(x, head, DEFAULT.dtype), 'batch', 'length', 'vocab')
 
 
 def causal_mask(length: int) -> Bool[Array, '1 length length']:
@@ -278,9 +277,9 @@ def _over_layers(body, x, layers, execution):
 
 def _project(layer, config, h, sin, cos, execution):
   """Rotated queries, and keys and values as a cache holds them."""
-  query = _dense(h, layer['query'], execution)
-  key = _dense(h, layer['key'], execution)
-  value = _dense(h, layer['value'], execution)
+  query = dense(h, layer['query'], execution.dtype)
+  key = dense(h, layer['key'], execution.dtype)
+  value = dense(h, layer['value'], execution.dtype)
   if config.qkv_bias:
     query += layer['query_bias']
     key += layer['key_bias']
@@ -307,35 +306,17 @@ def _write(cache, new, index):
 
 def _mlp(layer, config, h, execution):
   activation = jax.nn.silu if config.activation == 'silu' else jax.nn.gelu
-  up = execution.named(_dense(h, layer['up'], execution), 'up')
+  up = execution.named(dense(h, layer['up'], execution.dtype), 'up')
   if config.gated_mlp:
-    gate = execution.named(_dense(h, layer['gate'], execution), 'gate')
+    gate = execution.named(dense(h, layer['gate'], execution.dtype), 'gate')
     up *= activation(gate)
   else:
     up = activation(up)
   up = constrain(up, 'batch', 'length', 'mlp')
-  return execution.named(_dense(up, layer['down'], execution), 'down')
+  return execution.named(dense(up, layer['down'], execution.dtype), 'down')
 
 
 def _rms_norm(x, scale, config):
   x = x.astype(jnp.float32)
   mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(mean_square + config.norm_epsilon) * scale
-
-
-def _dense(x, weight, execution, inputs=1):
-  """Contracts the last `inputs` axes of both, in the weight's dtype.
-
-  The sum is made in float32 and returned in the residual stream's dtype: on a
-  CPU a bfloat16 product that returns bfloat16 is ten times slower. Both sides
-  are flattened to matrices, as XLA would otherwise copy a weight of three axes
-  before each product.
-  """
-  fan_in = math.prod(weight.shape[-inputs:])
-  product = jax.lax.dot_general(
-    x.astype(weight.dtype).reshape(-1, fan_in),
-    weight.reshape(-1, fan_in),
-    (((1,), (1,)), ((), ())),
-    preferred_element_type=execution.dtype,
-  )
-  return product.reshape(*x.shape[:-inputs], *weight.shape[:-inputs])
