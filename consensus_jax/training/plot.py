@@ -74,5 +74,6 @@ def _panel(axes: Any, title: str, name: str, lines: list[dict]) -> None:
       shown = True
   axes.set(title=title, xlabel='step')
   axes.grid(alpha=0.3)
+  axes.locator_params(axis='x', integer=True)
   if shown:
     axes.legend()

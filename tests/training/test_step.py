@@ -129,21 +129,6 @@ def test_every_mesh_gives_the_same_steps(shape):
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
 
 
-def test_the_state_is_born_sharded():
-  mesh = partitioning.make_mesh(fsdp=4, tensor=2)
-  abstract = train_state.abstract_state(
-    train_state.abstract_params(CONFIG, mesh), OPTIMIZER, mesh
-  )
-  up = abstract.params['layers']['up']
-  assert up.sharding.shard_shape(up.shape) == (2, 40 // 2, 24 // 4)
-  moments = [
-    leaf.sharding
-    for leaf in jax.tree.leaves(abstract.opt_state)
-    if leaf.shape == up.shape and leaf.sharding == up.sharding
-  ]
-  assert len(moments) >= 2, 'both of Adam lie with their parameter'
-
-
 def test_a_step_is_a_function_of_its_inputs_to_the_bit():
   mesh = partitioning.make_mesh(4, 2, 1)
   states = [
@@ -187,12 +172,3 @@ def test_padding_alone_moves_nothing_but_decay():
   zero = {'weight': jnp.float32(0)}
   assert float(steps.divisor(zero)) == 1.0
   assert float(steps.divisor({'weight': jnp.float32(0.25)})) == 0.25
-
-
-def test_a_key_depends_on_seed_and_step_alone():
-  keys = {
-    tuple(np.asarray(jax.random.key_data(train_state.step_key(seed, step))))
-    for seed in (0, 1)
-    for step in (0, 1, 2)
-  }
-  assert len(keys) == 6
