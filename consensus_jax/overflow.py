@@ -1,7 +1,8 @@
 """Opinions that are too long for a model: refused, or cut on request."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from consensus_jax.deliberation import Deliberation, InputError
@@ -46,27 +47,32 @@ def fit(
       '--overflow truncate',
       field=('opinions',),
     )
-  lengths = [len(tokenizer.encode(o.text)) for o in deliberation.opinions]
+  places = [starts(o.text, tokenizer) for o in deliberation.opinions]
+  lengths = [len(each) for each in places]
 
   def cut_to(most: int) -> Deliberation:
     return dataclasses.replace(
       deliberation,
       opinions=tuple(
-        dataclasses.replace(o, text=_head(o.text, most, tokenizer))
-        if length > most
+        dataclasses.replace(o, text=_head(o.text, each[most]))
+        if len(each) > most
         else o
-        for o, length in zip(deliberation.opinions, lengths)
+        for o, each in zip(deliberation.opinions, places)
       ),
     )
 
-  # The longest common length that fits, by bisection.
+  # The longest common length that fits: from where the opinions' own tokens
+  # put it in ever larger steps, then by bisection.
   fits, too_many = 0, max(lengths)
+  guess, step = _common_length(lengths, excess), 1
   while too_many - fits > 1:
-    middle = (fits + too_many) // 2
+    near = fits < guess < too_many
+    middle = guess if near else (fits + too_many) // 2
     if len(make_prompt(cut_to(middle))) <= room:
-      fits = middle
+      fits, guess = middle, middle + step
     else:
-      too_many = middle
+      too_many, guess = middle, middle - step
+    step *= 2
   if not fits:
     raise InputError(
       f'{too_long}, even with every opinion cut', field=('question',)
@@ -86,14 +92,28 @@ def fit(
   )
 
 
-def _head(text: str, num_tokens: int, tokenizer: Tokenizer) -> str:
-  """The longest start of `text` of at most `num_tokens` tokens."""
-  few, many = 0, len(text)
-  while many - few > 1:
-    middle = (few + many) // 2
-    if len(tokenizer.encode(text[:middle])) <= num_tokens:
-      few = middle
-    else:
-      many = middle
+def _common_length(lengths: Sequence[int], excess: int) -> int:
+  """The largest length to which cutting all takes away `excess` tokens."""
+  over, remaining = 0, sorted(lengths)
+  while remaining:
+    longest = remaining.pop()
+    over += 1
+    # What `over` opinions lose if they come down to the next one's length.
+    lost = over * (longest - (remaining[-1] if remaining else 0))
+    if lost >= excess:
+      return longest - -(-excess // over)
+    excess -= lost
+  return 0
+
+
+@functools.lru_cache(maxsize=1024)
+def starts(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+  """Where in the text each of its tokens starts."""
+  encoding = tokenizer.plain.encode(text, add_special_tokens=False)
+  return tuple(start for start, _ in encoding.offsets)
+
+
+def _head(text: str, end: int) -> str:
+  """The text up to a place, without white space there."""
   # A text of spaces is no opinion: keep at least its first character.
-  return text[:few].rstrip() or text.strip()[:1]
+  return text[:end].rstrip() or text.strip()[:1]

@@ -7,9 +7,10 @@ import tiny_models
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consensus_jax import prompts
+from consensus_jax import overflow, prompts
 from consensus_jax.deliberation import Deliberation, InputError, Opinion
 from consensus_jax.overflow import fit
+from consensus_jax.tokenizer import Tokenizer
 
 TOKENIZER = tiny_models.load('tiny_llama').tokenizer
 
@@ -129,3 +130,26 @@ def test_opinions_of_one_token_cannot_be_cut():
   room = len(make_prompt(deliberation)) - 1
   with pytest.raises(InputError, match='1 tokens'):
     fitted(deliberation, room)
+
+
+def test_cutting_encodes_few_texts(monkeypatch):
+  """Each opinion twice at most, and a handful of prompts."""
+  deliberation = make(
+    *(f'{"ab é😀. " * (9 + 3 * i)}{i} ' + 'ba' * i for i in range(40))
+  )
+  whole = len(make_prompt(deliberation))
+  encoded = []
+  encode = Tokenizer.encode
+
+  def counting(self, text):
+    encoded.append(text)
+    return encode(self, text)
+
+  monkeypatch.setattr(Tokenizer, 'encode', counting)
+  before = overflow.starts.cache_info().misses
+  for share in (0.9, 0.5, 0.1):
+    encoded.clear()
+    _, cut = fitted(deliberation, int(share * whole))
+    prompts_made = len(encoded) - len(cut)
+    assert 0 < prompts_made <= 12
+  assert overflow.starts.cache_info().misses - before == 40
