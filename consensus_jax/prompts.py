@@ -111,9 +111,9 @@ def policy_text(deliberation: Deliberation) -> str:
   return _task(deliberation.question, [o.text for o in deliberation.opinions])
 
 
-def opening(tokenizer: Tokenizer) -> str:
+def opening(tokenizer: Tokenizer, policy: str = 'zero_shot') -> str:
   """The words at the end of a policy's prompt that begin its statement."""
-  return '' if tokenizer.chat_template is None else CHAT_OPENING
+  return CHAT_OPENING if _is_chat(tokenizer, policy) else ''
 
 
 def policy_prompt(
@@ -121,17 +121,18 @@ def policy_prompt(
 ) -> list[int]:
   """Token ids of the prompt that a policy continues with a statement.
 
-  Chat form if the model has a chat template, else completion form. A statement
-  is `opening` and what the policy adds to it.
+  Chat form if the model has a chat template, else completion form. A fine-tuned
+  policy is always asked in the completion form, the paper's, in which it was
+  taught. A statement is `opening` and what the policy adds to it.
 
   Args:
     deliberation: the question and opinions.
     tokenizer: of the policy.
-    policy: 'zero_shot' or 'few_shot'.
+    policy: 'zero_shot', 'few_shot' or 'sft'.
   """
   task = policy_text(deliberation)
   examples = EXAMPLES if policy == 'few_shot' else ()
-  if tokenizer.chat_template is None:
+  if not _is_chat(tokenizer, policy):
     text = completion_prompt(task, examples)
     return [*tokenizer.bos_ids, *tokenizer.encode(text)]
   messages = chat_messages(task, examples)
@@ -209,6 +210,10 @@ def rater_answers(tokenizer: Tokenizer) -> tuple[int, int]:
   if agree == disagree:
     raise ValueError(f'the answers {RATER_ANSWERS} start with the same token')
   return agree, disagree
+
+
+def _is_chat(tokenizer: Tokenizer, policy: str) -> bool:
+  return policy != 'sft' and tokenizer.chat_template is not None
 
 
 def _task(question: str, opinions: Sequence[str]) -> str:

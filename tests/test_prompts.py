@@ -126,14 +126,27 @@ def test_completion_prompts_begin_with_bos_and_end_before_the_statement(policy):
   examples = prompts.EXAMPLES if policy == 'few_shot' else ()
   task = prompts.policy_text(make(QUESTION, OPINIONS))
   assert text == prompts.completion_prompt(task, examples)
-  assert prompts.opening(tokenizer) == ''
+  assert prompts.opening(tokenizer, policy) == ''
+
+
+def test_a_fine_tuned_policy_gets_the_papers_template(tokenizer):
+  """Also with a chat template; and nothing begins its statement."""
+  deliberation = make(QUESTION, OPINIONS)
+  assert tokenizer.chat_template is not None
+  ids = prompts.policy_prompt(deliberation, tokenizer, 'sft')
+  base = dataclasses.replace(tokenizer, chat_template=None)
+  assert ids == prompts.policy_prompt(deliberation, base, 'zero_shot')
+  assert ids == prompts.policy_prompt(deliberation, base, 'sft')
+  assert ids == [*tokenizer.bos_ids, *tokenizer.encode(ZERO_SHOT)]
+  assert prompts.opening(tokenizer, 'sft') == ''
+  assert prompts.opening(tokenizer, 'zero_shot') == prompts.CHAT_OPENING
 
 
 @pytest.mark.parametrize('policy', ['zero_shot', 'few_shot'])
 def test_chat_prompts_hold_the_same_and_open_the_statement(tokenizer, policy):
   deliberation = make(QUESTION, OPINIONS)
   ids = prompts.policy_prompt(deliberation, tokenizer, policy)
-  opening = tokenizer.encode(prompts.opening(tokenizer))
+  opening = tokenizer.encode(prompts.opening(tokenizer, policy))
   assert opening and ids[-len(opening) :] == opening
   examples = prompts.EXAMPLES if policy == 'few_shot' else ()
   task = prompts.policy_text(deliberation)

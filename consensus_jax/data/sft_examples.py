@@ -2,8 +2,9 @@
 
 The paper fine-tunes on statements of high quality, in the template of its
 zero-shot prompt. That completion template is the default here, also for a model
-with a chat template; the chat form is the other choice. A fine-tuned policy has
-to be asked in the form that it learned: with `prompt_ids`.
+with a chat template, and inference asks a fine-tuned policy in it: the prompt
+is `prompts.policy_prompt` of the policy 'sft'. The chat form is the other
+choice; who takes it has to ask in it, with `prompt_ids`.
 """
 
 import dataclasses
@@ -50,11 +51,10 @@ def prompt_ids(
   Raises:
     ModelFileError: if the model has no chat template for the chat form.
   """
+  if form == 'completion':
+    return prompts.policy_prompt(deliberation, tokenizer, 'sft')
   task = prompts.policy_text(deliberation)
-  if form == 'chat':
-    return tokenizer.encode_chat(prompts.chat_messages(task))
-  text = prompts.completion_prompt(task)
-  return [*tokenizer.bos_ids, *tokenizer.encode(text)]
+  return tokenizer.encode_chat(prompts.chat_messages(task))
 
 
 def statement_ids(
