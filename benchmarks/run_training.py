@@ -100,7 +100,12 @@ def main(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
       json.dumps(
-        {'seconds': seconds, 'loss': float(value), 'peak_bytes': peak}
+        {
+          'seconds': seconds,
+          'cpu_seconds': spent,
+          'loss': float(value),
+          'peak_bytes': peak,
+        }
       ),
       flush=True,
     )

@@ -17,6 +17,8 @@ MESH_AXES = ('data', 'fsdp', 'tensor')
 # error, because a misspelt axis would otherwise be replicated in silence.
 RULES: dict[str, tuple[str, ...]] = {
   'batch': ('data', 'fsdp'),
+  # The batch where `fsdp` splits another axis of the same array.
+  'replica': ('data',),
   'length': (),
   'vocab': ('tensor',),
   'embed': ('fsdp',),

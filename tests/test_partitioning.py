@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from consensus_jax import partitioning
+from consensus_jax.model import transformer
+from consensus_jax.model.config import ModelConfig
+from consensus_jax.model.masks import Segments
 from consensus_jax.partitioning import make_mesh, partition_spec
 
 
@@ -94,3 +99,52 @@ def test_constrain_leaves_alone_what_has_no_mesh():
 def test_constrain_refuses_misspelt_names_under_a_mesh():
   with jax.set_mesh(make_mesh(data=2)), pytest.raises(ValueError, match='bath'):
     jax.jit(lambda x: partitioning.constrain(x, 'bath'))(jnp.ones(4))
+
+
+def test_a_training_step_holds_no_activation_of_all_rows():
+  """Rows stay split by data and fsdp from the lookup to its gradient."""
+  config = ModelConfig(
+    vocab_size=256,
+    num_layers=2,
+    embed_dim=48,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    mlp_dim=112,
+    max_length=64,
+  )
+  mesh = make_mesh(2, 2, 2)
+  shardings = transformer.param_shardings(config, mesh)
+  params = jax.tree.map(
+    lambda leaf, place: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=place
+    ),
+    transformer.abstract_params(config, jnp.dtype('float32')),
+    shardings,
+  )
+  by_rows = NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+  tokens = jax.ShapeDtypeStruct((8, 20), jnp.int32, sharding=by_rows)
+
+  def loss(params, tokens):
+    mask = Segments(jnp.ones((8, 20), jnp.int32))
+    positions = jnp.arange(20)[None]
+    x, _ = transformer.hidden(params, config, tokens, positions, mask)
+    return jax.nn.log_softmax(transformer.logits(params, x))[..., 0].mean()
+
+  with jax.set_mesh(mesh):
+    step = jax.jit(jax.grad(loss), out_shardings=shardings)
+    text = step.lower(params, tokens).compile().as_text()
+  shapes = set(re.findall(r' f32\[([\d,]+)\]', text))
+  # A quarter of the rows, or half of them with half of the embedding; half of
+  # the vocabulary in the logits; half of the MLP and of the heads.
+  assert {'2,20,48', '4,20,24', '2,20,128', '2,20,56'} <= shapes
+  assert not [s for s in shapes if s.startswith(('8,20,', '160,'))]
+  assert not [s for s in shapes if s.endswith((',256', ',112'))]
+  kinds = {
+    kind: len(re.findall(rf' {kind}(?:-start)?\(', text))
+    for kind in ('all-gather', 'all-reduce', 'all-to-all')
+  }
+  # Weights are gathered layer by layer; a lookup is one exchange each way.
+  assert 10 <= kinds['all-gather'] <= 40
+  assert 5 <= kinds['all-reduce'] <= 30
+  assert 1 <= kinds['all-to-all'] <= 4

@@ -222,6 +222,9 @@ def hidden(
     execution: how it is carried out.
   """
   x = look_up(params['embedding'], tokens).astype(execution.dtype)
+  # First as the table lies, then by rows: one exchange of activations. In one
+  # go XLA would hold every row on every device.
+  x = constrain(x, 'replica', 'length', 'embed')
   x = constrain(x, 'batch', 'length', None)
   sin, cos = rope_tables(positions, config)
 
