@@ -80,7 +80,9 @@ class Layers(nnx.Module):
 
     def constant(value: float, axes: dict[str, int]):
       return nnx.Param(
-        jnp.full((n, *axes.values()), value), out_sharding=('layers', *axes)
+        # A dtype given, or the first training step would compile again.
+        jnp.full((n, *axes.values()), value, jnp.float32),
+        out_sharding=('layers', *axes),
       )
 
     embed, mlp = {'embed': c.embed_dim}, {'mlp': c.mlp_dim}

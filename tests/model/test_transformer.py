@@ -311,6 +311,7 @@ def test_random_parameters_depend_on_the_key_alone():
   first, again, other = (init(config, jax.random.key(s)) for s in (0, 0, 1))
   assert jax.tree.all(jax.tree.map(np.array_equal, first, again))
   assert {leaf.dtype.name for leaf in jax.tree.leaves(first)} == {'float32'}
+  assert not any(leaf.weak_type for leaf in jax.tree.leaves(first))
   for name in transformer.MATRICES:
     values, others = (
       tree.get(name, tree['layers'].get(name)) for tree in (first, other)
