@@ -47,8 +47,8 @@ def run_train_verb(args: argparse.Namespace) -> int:
   return run_train(args.kind, args)
 
 
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-  """Declares what a training run is told."""
+def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares what configures a run; see also `arguments_with_bindings`."""
   parser.add_argument(
     '--gin_file',
     action='append',
@@ -70,6 +70,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='FOLDER',
     help='where to look for files before those that come with the library',
   )
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares what a training run is told."""
+  add_gin_arguments(parser)
   parser.add_argument(
     '--coordinator',
     metavar='HOST:PORT',

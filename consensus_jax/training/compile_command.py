@@ -1,4 +1,4 @@
-"""`consensus compile`: what a step would take of a TPU slice, without one."""
+"""What `consensus compile` does: asks the TPU compiler, without a TPU."""
 
 import argparse
 import dataclasses
@@ -21,80 +21,6 @@ from consensus_jax.training import (
 )
 from consensus_jax.training.compile_steps import Job
 from consensus_jax.training.topologies import Topology
-
-DESCRIPTION = """\
-Compiles a step for a TPU slice with the TPU compiler, on any machine, and
-prints what it would take of each chip: memory by kind and whether it fits,
-operations, bytes moved, communication by kind, and the time that the compiler
-estimates, as model FLOP utilisation. Nothing is run and no weights are needed.
-
-  consensus compile --gin_file models/llama3_70b.gin \\
-    --gin_file meshes/v5p_4x4x8.gin --topology v5p:4x4x8 --rows 128
-
-A run file does too, with its bindings: model, mesh, execution and batch size
-are then those of the run."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """Adds the command's arguments."""
-  parser.add_argument(
-    '--gin_file',
-    action='append',
-    required=True,
-    metavar='FILE',
-    help='model, mesh or run file; repeatable, later ones override',
-  )
-  parser.add_argument(
-    '--gin_bindings',
-    action='append',
-    default=[],
-    metavar='NAME=VALUE',
-    help='overrides what the files say; repeatable',
-  )
-  parser.add_argument(
-    '--gin_search_paths',
-    action='append',
-    default=[],
-    metavar='FOLDER',
-    help='where else to look for files; repeatable',
-  )
-  parser.add_argument(
-    '--topology',
-    required=True,
-    metavar='CHIP:SHAPE',
-    help='the slice, such as v5p:4x4x8',
-  )
-  parser.add_argument(
-    '--step',
-    choices=('sft', 'reward', 'sample'),
-    help="training a policy or a reward model, or sampling (default: the run's "
-    'kind, else sft)',
-  )
-  for name, text in (
-    ('rows', 'rows of a training step, on all chips (default: one a chip)'),
-    ('microbatches', 'parts that they are computed in'),
-    ('length', 'tokens of a row or prompt'),
-    ('statements', 'statements that a row of a reward model judges'),
-    ('candidates', 'continuations of a prompt'),
-    ('max_tokens', 'tokens of a continuation'),
-  ):
-    parser.add_argument(f'--{name}', type=_positive, metavar='N', help=text)
-  parser.add_argument(
-    '--compiler_option',
-    action='append',
-    type=_option,
-    default=[],
-    metavar='NAME=VALUE',
-    help='of the TPU compiler, as LIBTPU_INIT_ARGS would set it; repeatable',
-  )
-  parser.add_argument(
-    '--no_costs',
-    action='store_true',
-    help='leave out the cost analysis, which compiles two more programs',
-  )
-  parser.add_argument(
-    '--out', metavar='FILE', help='also write the reports to FILE as JSON'
-  )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -210,7 +136,7 @@ def read_job(
 
   def build(macro):
     return gin_utils.build(
-      macro, args.gin_file, args.gin_bindings, args.gin_search_paths
+      macro, args.gin_file, args.gin_binding, args.gin_search_paths
     )[0]
 
   run = build('RUN')
@@ -242,16 +168,3 @@ def read_job(
   others = mesh.fsdp * mesh.tensor
   data = topology.num_chips // others if mesh.data is None else mesh.data
   return job, dataclasses.asdict(mesh) | {'data': data}
-
-
-def _option(text: str) -> tuple[str, str]:
-  name, equals, value = text.partition('=')
-  if not (name and equals):
-    raise argparse.ArgumentTypeError(f'{text!r} is not NAME=VALUE')
-  return name, value
-
-
-def _positive(text: str) -> int:
-  if not text.isdecimal() or not int(text):
-    raise argparse.ArgumentTypeError(f'{text!r} is no positive whole number')
-  return int(text)

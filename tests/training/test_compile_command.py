@@ -11,7 +11,11 @@ import pytest
 
 from consensus_jax import gin_utils
 from consensus_jax.strict_json import InputError
-from consensus_jax.training import compile_command, topologies
+from consensus_jax.training import (
+  compile_arguments,
+  compile_command,
+  topologies,
+)
 
 MODEL = """\
 from __gin__ import dynamic_registration
@@ -62,7 +66,7 @@ def files(tmp_path):
 
 def parsed(arguments):
   parser = argparse.ArgumentParser()
-  compile_command.add_arguments(parser)
+  compile_arguments.add_arguments(parser)
   return parser.parse_args(arguments)
 
 
@@ -119,11 +123,11 @@ def test_a_run_file_brings_its_own():
       '--gin_file=runs/reward_model.gin',
       '--gin_file=models/llama3_70b.gin',
       '--gin_file=meshes/v5p_4x4x8.gin',
-      "--gin_bindings=MODEL_DIR='run'",
-      "--gin_bindings=TRAIN_DATA='data'",
-      '--gin_bindings=BATCH_SIZE=256',
-      '--gin_bindings=MICROBATCHES=2',
-      "--gin_bindings=ATTENTION='einsum'",
+      "--gin_binding=MODEL_DIR='run'",
+      "--gin_binding=TRAIN_DATA='data'",
+      '--gin_binding=BATCH_SIZE=256',
+      '--gin_binding=MICROBATCHES=2',
+      "--gin_binding=ATTENTION='einsum'",
       '--topology=v5p:4x4x8',
       '--length=1024',
     ]
@@ -145,10 +149,10 @@ needs_compiler = pytest.mark.skipif(
 
 COMMAND = """
 import argparse, sys
-from consensus_jax.training import compile_command
+from consensus_jax.training import compile_arguments, compile_command
 from consensus_jax.strict_json import InputError
 parser = argparse.ArgumentParser()
-compile_command.add_arguments(parser)
+compile_arguments.add_arguments(parser)
 try:
   sys.exit(compile_command.run(parser.parse_args()))
 except InputError as error:
@@ -205,7 +209,7 @@ def test_compiles_sampling_and_a_reward_model(files):
   refused = compiled(arguments)
   assert refused.returncode == 1
   assert "error: attention='splash' cannot let segments share" in refused.stderr
-  arguments.append("--gin_bindings=execution.Execution.attention='einsum'")
+  arguments.append("--gin_binding=execution.Execution.attention='einsum'")
   reward = compiled(arguments)
   assert reward.returncode == 0, reward.stderr
   assert 'reward: 4 rows of 128 tokens' in reward.stdout
@@ -214,6 +218,6 @@ def test_compiles_sampling_and_a_reward_model(files):
 @needs_compiler
 @pytest.mark.slow
 def test_says_what_a_mesh_lacks(files):
-  process = compiled([*files, '--gin_bindings=settings.MeshShape.data=1'])
+  process = compiled([*files, '--gin_binding=settings.MeshShape.data=1'])
   assert process.returncode == 1
   assert 'has 2 chips, v5e:2x2 has 4' in process.stderr
