@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
 
 import consensus_jax
-from consensus_jax import settings
+from consensus_jax import question_command, settings
 from consensus_jax.data import command as data_command
 from consensus_jax.deliberation import InputError
 from consensus_jax.social_choice import names
 from consensus_jax.training import command as training_command
+from consensus_jax.training import compile_arguments
 
 _DESCRIPTION = """\
 Finds statements that a group with diverse opinions agrees on.
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     (
       'data',
       'read human judgements and make training examples of them',
-      data_command.add_arguments,
+      _add_data_verbs,
       data_command.run,
     ),
     (
@@ -106,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
       training_command.add_plot_arguments,
       training_command.run_plot,
     ),
+    (
+      'compile',
+      'what a step would take of a TPU slice, found without one',
+      compile_arguments.add_arguments,
+      compile_arguments.run,
+    ),
   ):
     verb = verbs.add_parser(
       name,
@@ -116,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(verb)
     verb.set_defaults(run=run)
   return parser
+
+
+def _add_data_verbs(parser: argparse.ArgumentParser) -> None:
+  question_command.add_verbs(data_command.add_arguments(parser))
 
 
 def _add_verb(verbs: Any, name: str, summary: str, text: str):

@@ -7,9 +7,9 @@ import tiny_models
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consensus_jax import overflow, prompts
+from consensus_jax import prompts
 from consensus_jax.deliberation import Deliberation, InputError, Opinion
-from consensus_jax.overflow import fit
+from consensus_jax.overflow import fit, starts
 from consensus_jax.tokenizer import Tokenizer
 
 TOKENIZER = tiny_models.load('tiny_llama').tokenizer
@@ -146,10 +146,10 @@ def test_cutting_encodes_few_texts(monkeypatch):
     return encode(self, text)
 
   monkeypatch.setattr(Tokenizer, 'encode', counting)
-  before = overflow.starts.cache_info().misses
+  before = starts.cache_info().misses
   for share in (0.9, 0.5, 0.1):
     encoded.clear()
     _, cut = fitted(deliberation, int(share * whole))
     prompts_made = len(encoded) - len(cut)
     assert 0 < prompts_made <= 12
-  assert overflow.starts.cache_info().misses - before == 40
+  assert starts.cache_info().misses - before == 40

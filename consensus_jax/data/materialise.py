@@ -13,12 +13,14 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from consensus_jax.data import batches, sources
+from consensus_jax.data import batches, progress, sources
+from consensus_jax.data.arguments import note
 from consensus_jax.data.example_settings import ExampleSettings
 from consensus_jax.interop import gguf_file, pretrained
 from consensus_jax.strict_json import InputError
@@ -27,7 +29,11 @@ from consensus_jax.tokenizer import Tokenizer
 Report = Callable[[str], None]
 
 _ROWS_PER_WRITE = 256
-_SECONDS_PER_NOTE = 2.0
+# What TensorFlow says whenever it starts: that there is no GPU, and the like.
+_STARTING = re.compile(
+  rb'I\d{4} |E\d{4} .* failed call to cuInit|'
+  rb'WARNING: All log messages before absl'
+)
 # What an example is encoded by, beside this folder.
 _ENCODERS = ('prompts.py', 'tokenizer.py', 'overflow.py', 'chat_template.py')
 
@@ -69,7 +75,7 @@ def materialise(
       cache cannot be written or holds a damaged set.
     ModelFileError: if there is no such tokenizer.
   """
-  report = report or _note
+  report = report or note
   tokenizer = load_tokenizer(settings.tokenizer)
   identity = _identity(settings, tokenizer)
   text = json.dumps(identity, sort_keys=True)
@@ -153,28 +159,27 @@ def _write(
   report: Report,
 ) -> None:
   report(f'{target.name}: reading {", ".join(settings.sources)}')
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  from consensus_jax.data import tasks
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  with _without_start_up_noise():
+    from consensus_jax.data import tasks
 
   registered = tasks.register(settings, tokenizer)
   meta: dict[str, Any] = {'task': settings.task}
   if settings.kind == 'reward':
     meta['judgement'] = settings.judgement
 
-  def rows() -> Iterator[dict[str, Any]]:
-    count, noted = 0, time.monotonic()
+  def rows(told: progress.Report) -> Iterator[dict[str, Any]]:
+    count = 0
     for batch in registered.rows().batch(_ROWS_PER_WRITE).as_numpy_iterator():
       yield batch
       count += len(batch['tokens'])
-      if time.monotonic() - noted > _SECONDS_PER_NOTE:
-        report(f'{target.name}: {count} rows')
-        noted = time.monotonic()
+      told(count, None)
     # Known only now, and read after the rows are.
     meta.update(_description(registered, settings, identity, count))
-    report(f'{target.name}: {count} rows, done')
 
   try:
-    batches.write_examples(target, rows(), meta, kind=settings.kind)
+    with progress.shown(target.name, 'rows', line=report) as told:
+      batches.write_examples(target, rows(told), meta, kind=settings.kind)
   except InputError as error:
     why = '; '.join(
       f'{each["count"]} x {each["kind"]}: {each["reason"]}'
@@ -182,6 +187,29 @@ def _write(
     )
     message = f'{error.message}. Left out: {why}' if why else error.message
     raise InputError(message, file=error.file) from None
+  report(f'{target.name}: {meta["counts"]["rows"]:,} rows, done')
+
+
+@contextlib.contextmanager
+def _without_start_up_noise() -> Iterator[None]:
+  """Drops what TensorFlow says when all is well; passes on all else.
+
+  It writes past `sys.stderr`, and no setting of it keeps it from doing so.
+  """
+  sys.stderr.flush()
+  stderr = os.dup(2)
+  with tempfile.TemporaryFile() as said:
+    os.dup2(said.fileno(), 2)
+    try:
+      yield
+    finally:
+      sys.stderr.flush()
+      os.dup2(stderr, 2)
+      os.close(stderr)
+      said.seek(0)
+      for line in said:
+        if not _STARTING.match(line):
+          os.write(2, line)
 
 
 def _description(
@@ -207,7 +235,3 @@ def _description(
     'participants': list(registered.participants),
     'questions': list(registered.questions),
   }
-
-
-def _note(line: str) -> None:
-  print(InputError(line), file=sys.stderr)

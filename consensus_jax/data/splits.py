@@ -167,6 +167,29 @@ def check_no_leak(
     )
 
 
+def check_given(
+  splits: Mapping[str, Records], *, shared_participants: bool = False
+) -> None:
+  """Refuses splits by name that share what their names promise to keep apart.
+
+  No two share a question; `ood_test` shares no topic with the others.
+
+  Args:
+    splits: records by name of the split.
+    shared_participants: whether one person may stand in several splits.
+
+  Raises:
+    InputError: with counts and the first few.
+  """
+  shared = shared_participants
+  check_no_leak(splits, 'question', shared_participants=shared)
+  sides: dict[str, list[JudgedDeliberation]] = {}
+  for name, records in splits.items():
+    side = name if name == 'ood_test' else 'the other splits'
+    sides.setdefault(side, []).extend(r for r in records if r.question.topic)
+  check_no_leak(sides, 'topic', shared_participants=shared)
+
+
 def _apart(kind: Kind, shared_participants: bool) -> tuple[Trait, ...]:
   if kind not in _APART:
     raise ValueError(f'kind must be one of {get_args(Kind)}, got {kind!r}')

@@ -1,4 +1,5 @@
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_help_imports_nothing_heavy():
     [sys.executable, '-c', code], capture_output=True, text=True
   )
   assert done.returncode == 0, done.stderr
-  for verb in ('polis', 'habermas', 'import', 'split', 'prepare', 'inspect'):
+  for verb in ('polis', 'habermas', 'import', 'convert', 'split', 'prepare'):
     assert verb in done.stdout
   assert '--row_length N' in done.stdout
 
@@ -115,6 +116,83 @@ def test_a_split_keeps_its_records_apart(study, tmp_path, capsys):
   for wrong in ('train=0.5', 'train=much', 'train'):
     with pytest.raises(InputError, match='--fraction'):
       run(*argv, '--fraction', wrong)
+
+
+def given(path, topics_by_split):
+  record_files.write(
+    path,
+    [
+      tiny_judged.record(i, id=f'q{i}', topic=topic, split=split)
+      for i, (split, topic) in enumerate(
+        (split, topic)
+        for split, topics in topics_by_split.items()
+        for topic in topics
+      )
+    ],
+  )
+  return path
+
+
+def test_a_split_may_be_that_of_the_questions(study, tmp_path):
+  out = tmp_path / 'parts'
+  records = given(
+    tmp_path / 'given.jsonl',
+    {'train': ('1', '2', ''), 'iid_test': ('1', ''), 'ood_test': ('3', '')},
+  )
+  argv = ('split', records, '--as_given', '--out', out)
+  assert run(*argv) == 0
+  found = {
+    path.stem: len(list(record_files.read(path))) for path in out.iterdir()
+  }
+  assert found == {'train': 3, 'iid_test': 2, 'ood_test': 2}
+  with pytest.raises(InputError, match='--fraction'):
+    run(*argv, '--fraction', 'train=1')
+  with pytest.raises(InputError, match='is in no split'):
+    run('split', study, '--as_given', '--out', tmp_path / 'none')
+  leaking = given(
+    tmp_path / 'leaking.jsonl', {'train': ('1', '3'), 'ood_test': ('3',)}
+  )
+  with pytest.raises(InputError, match=r"1 topic .'3' in "):
+    run('split', leaking, '--as_given', '--out', tmp_path / 'none')
+  twice = [
+    dataclasses.replace(
+      record, question=dataclasses.replace(record.question, text='Why?')
+    )
+    for record in record_files.read(leaking)
+  ]
+  record_files.write(leaking, twice)
+  with pytest.raises(InputError, match=r'1 question .*train and ood_test'):
+    run('split', leaking, '--as_given', '--out', tmp_path / 'none')
+  assert not (tmp_path / 'none').exists()
+
+
+def test_records_are_converted(study, tmp_path, capsys):
+  out = tmp_path / 'study.parquet'
+  assert run('convert', study, out) == 0
+  records = list(record_files.read(study))
+  assert list(record_files.read(out)) == records
+  lines = study.read_text().splitlines()
+  lines[3] = lines[3].replace('"id"', '"di"', 1)
+  lines[7] = '{"torn'
+  study.write_text('\n'.join(lines))
+  with pytest.raises(InputError, match=r'jsonl:4: di'):
+    run('convert', study, tmp_path / 'bad.jsonl')
+  assert not (tmp_path / 'bad.jsonl').exists()
+  capsys.readouterr()
+  assert run('convert', study, out, '--exclude') == 0
+  assert list(record_files.read(out)) == [
+    record for i, record in enumerate(records) if i not in (3, 7)
+  ]
+  told = capsys.readouterr().err.splitlines()
+  assert told[-1].endswith('10 records, 2 left out')
+  assert 'jsonl:4: di' in told[0] and 'jsonl:8: ' in told[1]
+  with pytest.raises(InputError, match='OUT'):
+    run('convert', study, study)
+  study.write_text('{}\n')
+  with pytest.raises(InputError, match='no records'):
+    run('convert', study, out, '--exclude')
+  assert 'left out' in capsys.readouterr().err
+  assert len(list(record_files.read(out))) == 10
 
 
 def test_examples_are_prepared_and_shown(study, tmp_path, capsys):

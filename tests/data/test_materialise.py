@@ -281,6 +281,27 @@ def test_a_killed_process_leaves_no_set(tmp_path):
   assert [path.name for path in cache.iterdir()] == [examples.path.name]
 
 
+def test_start_up_noise_is_dropped_and_nothing_else(capfd):
+  noise = (
+    b'WARNING: All log messages before absl::InitializeLog() is called\n'
+    b'I0000 00:00:1795269809.090958   24676 port.cc:153] oneDNN is on.\n'
+    b'E0000 00:00:1.5 4996 cuda_platform.cc:52] failed call to cuInit: 303\n'
+  )
+  with materialise._without_start_up_noise():
+    os.write(2, noise + b'E0000 00:00:1.5 1 x.cc:1] no memory\n')
+    print('a warning', file=sys.stderr)
+  assert capfd.readouterr().err == (
+    'E0000 00:00:1.5 1 x.cc:1] no memory\na warning\n'
+  )
+  with (
+    pytest.raises(ImportError, match='broken'),
+    materialise._without_start_up_noise(),
+  ):
+    os.write(2, noise + b'Illegal instruction\n')
+    raise ImportError('broken')
+  assert capfd.readouterr().err == 'Illegal instruction\n'
+
+
 def test_what_cannot_be_made_is_an_error_that_says_why(folder, tmp_path):
   strict = settings_of(folder, min_quality=7.0)
   with pytest.raises(InputError, match=r'no examples.*not above 7'):
