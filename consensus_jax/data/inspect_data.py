@@ -6,8 +6,14 @@ and a few of them exactly as the model reads them.
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import (
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
+from typing import Any, Literal
 
 import numpy as np
 import rich.box
@@ -25,6 +31,8 @@ from consensus_jax.tokenizer import Tokenizer
 
 _BAR = 30
 _BINS = 8
+# Of the names over a table, beside its first column, in 80 columns.
+_NAMES_WIDTH = 60
 # How a line break is shown, before it is made.
 _LINE_BREAK = '\N{RETURN SYMBOL}\n'
 
@@ -45,32 +53,30 @@ class Piece:
 def print_records(records: Sequence[JudgedDeliberation]) -> None:
   """Prints what records hold."""
   console = _console()
-  rows: dict[tuple[str, str], collections.Counter[str]] = {}
-  people: dict[tuple[str, str], set[str]] = collections.defaultdict(set)
-  for record in records:
-    key = record.source, str(record.question.split or 'none')
-    row = rows.setdefault(key, collections.Counter())
-    people[key] |= {member.participant for member in record.members}
-    row['records'] += 1
-    row['statements'] += len(record.statements)
-    row['members'] += len(record.members)
-    row['opinions'] += sum(bool(m.opinion) for m in record.members)
-    for field in JUDGEMENTS:
-      row[field] += sum(len(_given(m, field)) for m in record.members)
-  for key, row in rows.items():
-    row['people'] = len(people[key])
-  columns = (
-    *('records', 'statements', 'members', 'people', 'opinions'),
-    *JUDGEMENTS,
-  )
-  table = _table('source', 'split', *columns)
-  for (source, split), row in rows.items():
-    table.add_row(clean(source), split, *(f'{row[c]:,}' for c in columns))
-  console.print(table)
+  columns: dict[str, dict[str, int]] = {}
+  for (source, split), group in _by_source_and_split(records).items():
+    columns[f'{source}, {split}' if split else source] = {
+      'questions': len({record.question.text for record in group}),
+      'deliberations': len(group),
+      'statements': sum(len(record.statements) for record in group),
+      'members': sum(len(record.members) for record in group),
+      'people': len({m.participant for r in group for m in r.members}),
+      'opinions': sum(bool(m.opinion) for r in group for m in r.members),
+      **{
+        field: sum(len(_given(m, field)) for r in group for m in r.members)
+        for field in JUDGEMENTS
+      },
+    }
+  for names in _in_lines(list(columns)):
+    table = _table('records of', *names, numeric=names)
+    for fact in columns[names[0]]:
+      if any(column[fact] for column in columns.values()):
+        table.add_row(fact, *(f'{columns[name][fact]:,}' for name in names))
+    console.print(table)
   kinds = collections.Counter(
     m.opinion_provenance for r in records for m in r.members if m.opinion
   )
-  _print_counts(console, 'opinions', kinds)
+  _print_counts(console, 'kind of opinion', kinds)
   for title, texts in (
     ('words of an opinion', (m.opinion for r in records for m in r.members)),
     ('words of a statement', (s.text for r in records for s in r.statements)),
@@ -85,6 +91,28 @@ def print_records(records: Sequence[JudgedDeliberation]) -> None:
       for value in _given(member, field)
     )
     _print_counts(console, field, counts)
+
+
+def _by_source_and_split(
+  records: Iterable[JudgedDeliberation],
+) -> dict[tuple[str, str], list[JudgedDeliberation]]:
+  groups: dict[tuple[str, str], list[JudgedDeliberation]] = {}
+  for record in records:
+    key = clean(record.source), record.question.split or ''
+    groups.setdefault(key, []).append(record)
+  return groups
+
+
+def _in_lines(names: Sequence[str]) -> Iterator[list[str]]:
+  """The names, as many together as fit beside each other."""
+  line: list[str] = []
+  for name in names:
+    if line and sum(len(each) + 3 for each in (*line, name)) > _NAMES_WIDTH:
+      yield line
+      line = []
+    line.append(name)
+  if line:
+    yield line
 
 
 def _given(member: Any, field: str) -> list[int]:
@@ -132,10 +160,11 @@ def print_examples(
   """
   console = _console()
   meta, features = examples.meta, examples.features
-  table = _table('what', 'value')
-  table.add_row('num_examples', f'{examples.num_examples:,}')
+  table = _table('training examples', '')
+  table.add_row('rows', f'{examples.num_examples:,}')
   for name, value in meta.get('settings', {}).items():
-    table.add_row(name, clean(str(value)))
+    if name not in _ONLY[_OTHER[meta['kind']]]:
+      table.add_row(name, clean(_setting(name, value)))
   for name in ('participants', 'questions'):
     if name in meta:
       table.add_row(name, f'{len(meta[name]):,}')
@@ -165,6 +194,24 @@ def print_examples(
     console.print(f'row {place}', style='bold')
     pieces = _sft_row(row) if meta['kind'] == 'sft' else _reward_row(row, meta)
     _print_example(console, pieces, tokenizer)
+
+
+# Settings that only one kind of rows knows.
+_ONLY = {
+  'sft': ('prompt', 'max_opinions', 'rounds')
+  + ('min_quality', 'min_agreement', 'min_vote'),
+  'reward': ('judgement', 'statements_per_row', 'max_pairs', 'ties'),
+}
+_OTHER = {'sft': 'reward', 'reward': 'sft'}
+
+
+def _setting(name: str, value: Any) -> str:
+  """A setting as a person would write it."""
+  if isinstance(value, list):
+    return ', '.join(map(str, value))
+  if value is None:
+    return "the embedded model's" if name == 'tokenizer' else 'none'
+  return str(value)
 
 
 def _sft_row(row: Mapping[str, np.ndarray]) -> list[Piece]:
@@ -220,7 +267,7 @@ def _print_excluded(
 ) -> None:
   if not excluded:
     return
-  table = _table('left out', 'reason', 'count', 'such as')
+  table = _table('left out', 'reason', 'count', 'such as', numeric=('count',))
   for each in excluded:
     table.add_row(
       clean(each['kind']),
@@ -236,11 +283,11 @@ def _print_counts(
 ) -> None:
   if not counts:
     return
-  table = _table(title, 'count', '')
+  table = _table(title, 'count', 'share', '', numeric=('count', 'share'))
   total, most = sum(counts.values()), max(counts.values())
   for value, count in sorted(counts.items(), key=_in_order):
     bar = '█' * round(_BAR * count / most)
-    table.add_row(str(value), f'{count:,}', f'{bar} {count / total:.0%}')
+    table.add_row(str(value), f'{count:,}', f'{count / total:.0%}', bar)
   console.print(table)
 
 
@@ -259,7 +306,7 @@ def _print_histogram(
   low, high = int(values.min()), int(values.max())
   width = max(1, -(-(high - low + 1) // _BINS))
   counts = np.bincount((values - low) // width)
-  table = _table(title, 'count', '')
+  table = _table(title, 'count', '', numeric=('count',))
   for index, count in enumerate(counts.tolist()):
     first = low + index * width
     last = first + width - 1
@@ -269,24 +316,18 @@ def _print_histogram(
   console.print(table)
   console.print(
     f'mean {values.mean():.1f}, median {np.median(values):g}, '
-    f'99% up to {np.quantile(values, 0.99):g}\n'
+    f'99% up to {np.quantile(values, 0.99):.0f}\n'
   )
 
 
-def _table(*headings: str) -> rich.table.Table:
+def _table(*headings: str, numeric: Collection[str] = ()) -> rich.table.Table:
   table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-  for index, heading in enumerate(headings):
-    numeric = index and heading in _NUMERIC
-    table.add_column(
-      heading, justify='right' if numeric else 'left', overflow='fold'
+  for heading in headings:
+    justify: Literal['left', 'right'] = (
+      'right' if heading in numeric else 'left'
     )
+    table.add_column(heading, justify=justify, overflow='fold')
   return table
-
-
-_NUMERIC = {
-  *('records', 'statements', 'members', 'people', 'opinions', 'count'),
-  *JUDGEMENTS,
-}
 
 
 def _console() -> rich.console.Console:

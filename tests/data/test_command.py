@@ -78,7 +78,28 @@ def test_polis_becomes_records(tmp_path, capsys):
   assert '1 records' in capsys.readouterr().err
   assert run('inspect', out) == 0
   shown = capsys.readouterr().out
-  assert 'polis' in shown and 'votes' in shown
+  facts = dict(
+    line.split() for line in shown.split('\n\n')[0].splitlines()[3:8]
+  )
+  assert facts['deliberations'] == '1' and facts['statements'] == '3'
+  assert facts['people'] == '3'
+
+
+def test_the_facts_of_many_splits_stay_readable(tmp_path, capsys):
+  path = given(
+    tmp_path / 'given.jsonl',
+    {'train': ('1', '2'), 'validation': ('1',), 'iid_test': ('1',)}
+    | {'ood_test': ('3',), None: ('4',)},
+  )
+  assert run('inspect', path) == 0
+  shown = capsys.readouterr().out.splitlines()
+  assert max(map(len, shown)) <= 80
+  headings = [line for line in shown if 'records of' in line]
+  names = 'study', 'study, train', 'study, validation', 'study, ood_test'
+  assert len(headings) == 2
+  assert all(any(name in line for line in headings) for name in names)
+  (facts, more) = [line.split() for line in shown if 'deliberations' in line]
+  assert sorted(facts[1:] + more[1:]) == ['1', '1', '1', '1', '2']
 
 
 def test_a_table_becomes_records(tmp_path, capsys):
