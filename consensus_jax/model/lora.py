@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from consensus_jax.model.config import ModelConfig
+from consensus_jax.model.products import Adapted
 from consensus_jax.model.transformer import (
   MATRICES,
   Params,
@@ -113,8 +114,31 @@ def num_parameters(config: ModelConfig, lora: LoraConfig) -> int:
   )
 
 
+def adapt(params: Params, adapters: Params, lora: LoraConfig) -> Params:
+  """The adapted model to compute with: weights and adapters side by side.
+
+  Unlike `merge` this is exact in bfloat16, and makes no copy of the weights.
+
+  Args:
+    params: stacked, in the compute dtype.
+    adapters: as `init` makes them.
+    lora: their configuration.
+  """
+  layers = dict(params['layers'])
+  for name, adapter in adapters.items():
+    weight = layers[name]
+    layers[name] = Adapted(
+      weight,
+      adapter['a'].astype(weight.dtype),
+      (lora.scale * adapter['b']).astype(weight.dtype),
+    )
+  return {**params, 'layers': layers}
+
+
 def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
-  """The parameters of the adapted model: W + alpha / rank * B A.
+  """The parameters of the adapted model, as any model's: W + alpha / rank B A.
+
+  For export, in float32: in bfloat16 what is added may vanish.
 
   Args:
     params: stacked, in any dtype, which the result keeps.

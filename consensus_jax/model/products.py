@@ -5,6 +5,7 @@ backward pass too: without a rule of our own, a float32 cotangent would meet a
 bfloat16 weight and all of it would run in float32.
 """
 
+import dataclasses
 import functools
 import math
 
@@ -16,9 +17,33 @@ from jaxtyping import Array, Float, Int
 _TURNED_PIECES = 4
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Adapted:
+  """A weight W and low-rank factors whose product B A is added to it.
+
+  Never added up: in bfloat16 the sum would round a small B A away, and it would
+  take the memory of another W.
+
+  Attributes:
+    weight: W, of one layer or of all layers stacked.
+    a: A, from the inputs to the rank.
+    b: B, from the rank to the outputs.
+  """
+
+  weight: Float[Array, '...']
+  a: Float[Array, '...']
+  b: Float[Array, '...']
+
+  @property
+  def dtype(self) -> jnp.dtype:
+    """Of the products with all three."""
+    return self.weight.dtype
+
+
 def dense(
   x: Float[Array, '...'],
-  weight: Float[Array, '...'],
+  weight: Float[Array, '...'] | Adapted,
   dtype: jnp.dtype,
   inputs: int = 1,
 ) -> Float[Array, '...']:
@@ -29,6 +54,10 @@ def dense(
   matrices, as XLA would otherwise copy a weight of three axes before each
   product.
   """
+  if isinstance(weight, Adapted):
+    low = dense(x, weight.a, dtype, inputs)
+    own = dense(x, weight.weight, dtype, inputs)
+    return own + dense(low, weight.b, dtype)
   fan_in = math.prod(weight.shape[-inputs:])
   product = _product(
     (x.dtype, dtype), x.reshape(-1, fan_in), weight.reshape(-1, fan_in)

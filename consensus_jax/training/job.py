@@ -72,10 +72,7 @@ class Job:
     """The loss of what is trained, what is frozen, and a batch."""
 
     def loss(trained, frozen, batch):
-      params = transformer.cast_matrices(
-        self.assemble(trained, frozen), self.dtype
-      )
-      return self.objective(params, batch)
+      return self.objective(self.assemble(trained, frozen), batch)
 
     return loss
 
@@ -83,10 +80,7 @@ class Job:
     """Rewards of a batch, [rows, statements]; None for a policy."""
     if self.rewards_of is None:
       return None
-    params = transformer.cast_matrices(
-      self.assemble(trained, frozen), self.dtype
-    )
-    return self.rewards_of(params, batch)
+    return self.rewards_of(self.assemble(trained, frozen), batch)
 
   def report(self, rewards: np.ndarray, examples: Examples) -> dict[str, float]:
     """What `metrics.judgement_metrics` says of the rewards of all examples."""
@@ -106,12 +100,14 @@ class Job:
     return {name: float(value) for name, value in found.items()}
 
   def assemble(self, trained: Params, frozen: Params) -> Params:
-    """The model's parameters, from what is trained and what is frozen."""
+    """What the model computes with, its matrices in the compute dtype."""
+    params = transformer.cast_matrices(
+      frozen if self.lora else trained, self.dtype
+    )
     if self.lora is None:
-      return trained
-    heads = {name: x for name, x in trained.items() if name != ADAPTERS}
-    merged = lora.merge(frozen, trained[ADAPTERS], self.lora)
-    return {**merged, **heads}
+      return params
+    adapted = lora.adapt(params, trained[ADAPTERS], self.lora)
+    return {**adapted, **_without(trained, ADAPTERS)}
 
   def split(self, params: Params, key: PRNGKeyArray) -> tuple[Params, Params]:
     """What is trained and what is frozen, before the first step; traceable.
@@ -164,11 +160,16 @@ class Job:
     )
 
   def export(self, trained: Params, frozen: Params) -> Params:
-    """The model's parameters as other programs take them: merged, no extras."""
-    params = self.assemble(trained, frozen)
-    return {
-      name: x for name, x in params.items() if name not in self.extra_params
-    }
+    """The model's parameters as other programs take them: merged, no extras.
+
+    Adapters are merged in float32, where nothing of them is lost.
+    """
+    params = trained
+    if self.lora is not None:
+      wide = transformer.cast_matrices(frozen, jnp.dtype('float32'))
+      merged = lora.merge(wide, trained[ADAPTERS], self.lora)
+      params = {**merged, **_without(trained, ADAPTERS)}
+    return _without(params, *self.extra_params)
 
 
 def policy_job(
@@ -251,6 +252,10 @@ def _flops(run, config, length, *, vocab_logits):
   if run.lora is not None:
     return None
   return flops.model_flops_per_token(config, length, vocab_logits=vocab_logits)
+
+
+def _without(params: Params, *names: str) -> Params:
+  return {name: x for name, x in params.items() if name not in names}
 
 
 def _mean(total: float, weight: float) -> float:

@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 
 from consensus_jax import partitioning
-from consensus_jax.model import lora, transformer
+from consensus_jax.model import lora, products, transformer
 from consensus_jax.model.lora import LoraConfig
 
 CONFIG = dataclasses.replace(tiny_models.SMALL, qkv_bias=True)
@@ -115,6 +115,53 @@ def test_bfloat16_is_rounded_once():
       merged[name], expected[name].astype(jnp.bfloat16)
     )
   assert merged['mlp_norm'].dtype == jnp.float32
+
+
+def test_adapting_is_merging():
+  tokens = tokens_of()
+
+  def loss(make, adapters):
+    logits = logits_of(make(params_of(), adapters, LORA), tokens)
+    return (logits**2).mean(), logits
+
+  of = jax.value_and_grad(loss, argnums=1, has_aux=True)
+  (_, adapted), gradient = of(lora.adapt, trained())
+  (_, merged), expected = of(lora.merge, trained())
+  np.testing.assert_allclose(adapted, merged, atol=1e-5)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, atol=1e-6, rtol=1e-4),
+    gradient,
+    expected,
+  )
+
+
+def test_a_small_change_survives_bfloat16():
+  # As after the first steps of training: merged, most of it is rounded away.
+  adapters = trained()
+  for adapter in adapters.values():
+    adapter['b'] = adapter['b'] * 1e-3
+  tokens = tokens_of()
+  params = transformer.cast_matrices(params_of(), jnp.dtype('bfloat16'))
+  wide = transformer.cast_matrices(params, jnp.dtype('float32'))
+  name = 'up'
+  h = jax.random.normal(jax.random.key(0), (64, CONFIG.embed_dim))
+
+  def change(make, params):
+    weight = make(params, adapters, LORA)['layers'][name]
+    one = jax.tree.map(lambda x: x[0], weight)
+    before = products.dense(h, params['layers'][name][0], jnp.dtype('float32'))
+    return np.asarray(products.dense(h, one, jnp.dtype('float32')) - before)
+
+  exact = change(lora.merge, wide)
+
+  def error(found):
+    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+
+  assert error(change(lora.adapt, params)) < 0.02
+  assert error(change(lora.merge, params)) > 0.2
+  assert np.isfinite(
+    logits_of(lora.adapt(params, adapters, LORA), tokens)
+  ).all()
 
 
 def test_a_gradient_descends_and_reaches_every_adapter():
