@@ -13,11 +13,6 @@ from consensus_jax import partitioning
 from consensus_jax.training import checkpoints, checksums, train_state
 from consensus_jax.training.checkpoints import CheckpointError, Checkpoints
 
-# When a read fails, Orbax leaves the other reads' coroutines lying about.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
-
 OPTIMIZER = optax.adamw(1e-2)
 
 

@@ -22,10 +22,6 @@ from consensus_jax.training.optimizers import OptimizerSettings
 from consensus_jax.training.progress import Diverged
 from consensus_jax.training.settings import MeshShape, PolicyRun, RewardRun
 
-pytestmark = pytest.mark.filterwarnings(
-  # Orbax leaves coroutines lying about when a read fails.
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
 TIMES = ('seconds', 'tokens_per_second')
 
 
