@@ -156,13 +156,13 @@ class Mediator:
       truncations,
       progress,
     )
-    form = 'chat' if self.policy.tokenizer.chat_template else 'completion'
+    chat = prompts.is_chat(self.policy.tokenizer, settings.policy)
     return dataclasses.replace(
       outcome,
       policy={
         **self.policy.describe(),
         **{name: getattr(settings, name) for name in WRITING},
-        'prompt': form,
+        'prompt': 'chat' if chat else 'completion',
       },
       timings={
         'generate': written - start,
@@ -227,7 +227,7 @@ class Mediator:
     except FloatingPointError as error:
       raise ModelFileError(policy.name, str(error)) from error
     # A policy may write nothing. That is no statement, and stays empty.
-    opening = prompts.opening(policy.tokenizer)
+    opening = prompts.opening(policy.tokenizer, settings.policy)
     statements = [
       dataclasses.replace(each, text=opening + each.text)
       if each.text.strip()

@@ -111,9 +111,9 @@ def policy_text(deliberation: Deliberation) -> str:
   return _task(deliberation.question, [o.text for o in deliberation.opinions])
 
 
-def opening(tokenizer: Tokenizer, policy: str = 'zero_shot') -> str:
+def opening(tokenizer: Tokenizer, policy: str) -> str:
   """The words at the end of a policy's prompt that begin its statement."""
-  return CHAT_OPENING if _is_chat(tokenizer, policy) else ''
+  return CHAT_OPENING if is_chat(tokenizer, policy) else ''
 
 
 def policy_prompt(
@@ -132,7 +132,7 @@ def policy_prompt(
   """
   task = policy_text(deliberation)
   examples = EXAMPLES if policy == 'few_shot' else ()
-  if not _is_chat(tokenizer, policy):
+  if not is_chat(tokenizer, policy):
     text = completion_prompt(task, examples)
     return [*tokenizer.bos_ids, *tokenizer.encode(text)]
   messages = chat_messages(task, examples)
@@ -212,7 +212,11 @@ def rater_answers(tokenizer: Tokenizer) -> tuple[int, int]:
   return agree, disagree
 
 
-def _is_chat(tokenizer: Tokenizer, policy: str) -> bool:
+def is_chat(tokenizer: Tokenizer, policy: str) -> bool:
+  """Whether a policy is asked in the chat form and not in the completion form.
+
+  A fine-tuned policy is asked as it was taught, in the completion form.
+  """
   return policy != 'sft' and tokenizer.chat_template is not None
 
 

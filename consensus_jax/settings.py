@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from consensus_jax.deliberation import InputError
 from consensus_jax.social_choice.names import MapName, Rule, Strength, TieBreak
 
-Policy = Literal['zero_shot', 'few_shot']
+Policy = Literal['zero_shot', 'few_shot', 'sft']
 Overflow = Literal['error', 'truncate']
 Stage = Literal['load', 'prefill', 'generate', 'score', 'aggregate']
 

@@ -210,7 +210,7 @@ def test_rank_scores_what_the_file_brings(run, mediator):
     ('deliberate in.json --num-candidates 3', 'did you mean --num_candidates?'),
     ('deliberate in.json --temp 3', 'unknown argument --temp'),
     ('deliberate in.json --alpha 1 --welfare nash', 'not allowed with'),
-    ('deliberate in.json --policy sft', "invalid choice: 'sft'"),
+    ('deliberate in.json --policy rl', "invalid choice: 'rl'"),
     ('rank in.json --num_candidates 3', 'unknown argument --num_candidates'),
     ('rank in.json', 'in.json:1: candidates: is missing'),
     ('deliberate none.json', 'none.json: cannot read: No such file'),

@@ -90,7 +90,7 @@ def check(result, deliberation, settings=BRIEF):
 
 
 @pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'tiny_qwen3'])
-@pytest.mark.parametrize('policy', ['zero_shot', 'few_shot'])
+@pytest.mark.parametrize('policy', ['zero_shot', 'few_shot', 'sft'])
 def test_an_outcome_is_complete(name, policy):
   settings = dataclasses.replace(BRIEF, policy=policy, num_candidates=2)
   model = mediator(name)
@@ -106,7 +106,8 @@ def test_an_outcome_is_complete(name, policy):
   for candidate in result.candidates:
     assert candidate.finish_reason in ('stop', 'length')
     assert candidate.num_tokens <= 8 and candidate.log_likelihood < 0
-    assert candidate.text.startswith(prompts.CHAT_OPENING)
+    opened = candidate.text.startswith(prompts.CHAT_OPENING)
+    assert opened == (policy != 'sft')
     assert len(candidate.rewards) == len(candidate.utilities) == 3
   model_file = tiny_models.load(name)
   for described in (result.policy, result.reward_model):
@@ -114,7 +115,9 @@ def test_an_outcome_is_complete(name, policy):
     assert described['sha256'] == model_file.sha256
     assert described['dtype'] == 'float32'
     assert described['platform'] == 'cpu'
-  assert result.policy['policy'] == policy and result.policy['prompt'] == 'chat'
+  assert result.policy['policy'] == policy
+  form = 'completion' if policy == 'sft' else 'chat'
+  assert result.policy['prompt'] == form
   assert result.policy['temperature'] == settings.temperature
   assert result.reward_model['kind'] == 'prompted_rater'
   assert result.reward_model['answers'] == ['Agree', 'Disagree']
