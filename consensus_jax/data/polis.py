@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int8
@@ -53,12 +54,14 @@ class PolisSettings:
       for a conversation that was not moderated.
     min_words: comments with fewer words are left out; links do not count.
     min_judged: members who judge fewer statements are left out.
-    verbalised_votes: how many votes describe a person who wrote nothing; never
-      more than half of those with a side, so that some are left to predict.
+    opinions: what people's opinions are: their 'comments', and votes in words
+      for those who wrote nothing; or 'votes' for everyone.
+    verbalised_votes: how many votes describe a person; never more than half of
+      those with a side, so that some are left to predict.
     seed: of the choice of these votes.
 
   Raises:
-    ValueError: for a number that is too small.
+    ValueError: for a number that is too small, or unknown opinions.
   """
 
   conversation: str = ''
@@ -67,10 +70,15 @@ class PolisSettings:
   include_unmoderated: bool = False
   min_words: int = 3
   min_judged: int = 2
+  opinions: Literal['comments', 'votes'] = 'comments'
   verbalised_votes: int = 8
   seed: int = 0
 
   def __post_init__(self):
+    if self.opinions not in ('comments', 'votes'):
+      raise ValueError(
+        f"opinions must be 'comments' or 'votes', got {self.opinions!r}"
+      )
     for field, least in (
       ('min_words', 1),
       ('min_judged', 1),
@@ -317,6 +325,8 @@ def _members(
 ) -> tuple[tuple[Member, ...], int]:
   # The members, and how many votes were put into words for them.
   written, own = _written(export, merged)
+  if settings.opinions == 'votes':
+    written = [[] for _ in written]
   rows = set(export.participants)
   for author in dict.fromkeys(each.author for each in export.comments):
     if author and author not in rows and author not in settings.facilitators:
@@ -338,7 +348,7 @@ def _members(
       verbalised = judged[list(choose(ballots, count, seed))]
       judged = np.setdiff1d(judged, verbalised)
       if not count:
-        reason = 'wrote nothing, and has too few votes with a side to describe'
+        reason = 'has no opinion: too few votes with a side to describe'
     if reason is None and len(judged) < settings.min_judged:
       reason = f'judges fewer than {settings.min_judged} statements'
     if reason is not None:

@@ -39,7 +39,6 @@ _NOT_SUPPORTED = (
   'alpha_pattern',
   'fan_in_fan_out',
   'layer_replication',
-  'layers_to_transform',
   'lora_bias',
   'rank_pattern',
   'target_parameters',
@@ -102,6 +101,9 @@ def save_adapters(
     'bias': 'none',
     'target_modules': [modules[name] for name in lora.targets],
     'modules_to_save': ['score'] if reward else None,
+    'layers_to_transform': list(_layers(config, lora))
+    if lora.first_layer
+    else None,
   }
   arrays = {}
   for name, shape, array in _tensors(config, adapters):
@@ -200,12 +202,12 @@ def load_adapters(
       side: np.stack(
         [
           read(_tensor_name(parameter, layer, side))
-          for layer in range(config.num_layers)
+          for layer in _layers(config, lora)
         ]
       )
       for side in 'ab'
     }
-    depth, rank = config.num_layers, lora.rank
+    depth, rank = len(_layers(config, lora)), lora.rank
     params[name] = {
       'a': stacked['a'].reshape(depth, rank, *shape[at:]),
       'b': stacked['b'].reshape(depth, *shape[:at], rank),
@@ -227,9 +229,9 @@ def _tensors(
     outputs, inputs = parameter.file_shape
     shapes = {'a': (lora.rank, inputs), 'b': (outputs, lora.rank)}
     arrays = adapters.params[name]
-    for layer in range(config.num_layers):
+    for place, layer in enumerate(_layers(config, lora)):
       for side, shape in shapes.items():
-        array = arrays[side][layer] if side in arrays else None
+        array = arrays[side][place] if side in arrays else None
         yield _tensor_name(parameter, layer, side), shape, array
   if adapters.reward_head is not None:
     yield _HEAD, (1, config.embed_dim), adapters.reward_head
@@ -247,6 +249,10 @@ def _adapted(
   }
   for name in lora.targets:
     yield name, matrices[name]
+
+
+def _layers(config: ModelConfig, lora: LoraConfig) -> range:
+  return range(lora.first_layer, config.num_layers)
 
 
 def _tensor_name(parameter: layout.Parameter, layer: int, side: str) -> str:
@@ -291,8 +297,24 @@ def _read_config(path: pathlib.Path, config: ModelConfig) -> LoraConfig:
       f'target_modules must be a list of {list(targets_of)}, got {modules!r}',
     )
   targets = tuple(targets_of[module] for module in modules)
+  first = 0
+  if (chosen := values.get('layers_to_transform')) is not None:
+    every = list(range(config.num_layers))
+    if (
+      not isinstance(chosen, list)
+      or not chosen
+      or every[-len(chosen) :] != (chosen)
+    ):
+      raise ModelFileError(
+        path,
+        'layers_to_transform must be the last layers of '
+        f'{config.num_layers}, got {chosen!r}',
+      )
+    first = chosen[0]
   try:
-    return LoraConfig(rank=rank, alpha=float(alpha), targets=targets)
+    return LoraConfig(
+      rank=rank, alpha=float(alpha), first_layer=first, targets=targets
+    )
   except (OverflowError, ValueError) as error:
     raise ModelFileError(path, str(error)) from error
 

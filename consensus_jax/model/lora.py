@@ -20,6 +20,7 @@ from consensus_jax.model.transformer import (
   Params,
   abstract_params,
   param_axes,
+  unstack,
 )
 
 # Trailing axes of a weight that are its inputs, where they are not one.
@@ -33,11 +34,14 @@ class LoraConfig:
   Attributes:
     rank: of the product B A.
     alpha: the product is multiplied by alpha / rank.
+    first_layer: the layers before it stay as they are. What they compute may
+      then be computed once for all epochs.
     targets: names of matrices of `layers`.
   """
 
   rank: int = 16
   alpha: float = 32.0
+  first_layer: int = 0
   targets: tuple[str, ...] = (
     'query',
     'key',
@@ -53,6 +57,12 @@ class LoraConfig:
       raise ValueError(f'rank must be an integer, got {self.rank!r}')
     if self.rank < 1:
       raise ValueError(f'rank must be positive, got {self.rank}')
+    if isinstance(self.first_layer, bool) or not (
+      isinstance(self.first_layer, int) and self.first_layer >= 0
+    ):
+      raise ValueError(
+        f'first_layer must be an integer from 0 on, got {self.first_layer!r}'
+      )
     if not 0 < self.alpha < float('inf'):
       raise ValueError(f'alpha must be positive and finite, got {self.alpha}')
     if not isinstance(self.targets, tuple) or not self.targets:
@@ -79,11 +89,13 @@ def init(config: ModelConfig, lora: LoraConfig, key: PRNGKeyArray) -> Params:
   def one(name, outputs, inputs):
     fan_in = math.prod(inputs)
     a_key = jax.random.fold_in(key, sorted(MATRICES).index(name))
-    a_shape = (config.num_layers, lora.rank, *inputs)
+    a_shape = (depth, lora.rank, *inputs)
     return {
       'a': jax.random.normal(a_key, a_shape, jnp.float32) * fan_in**-0.5,
-      'b': jnp.zeros((config.num_layers, *outputs, lora.rank), jnp.float32),
+      'b': jnp.zeros((depth, *outputs, lora.rank), jnp.float32),
     }
+
+  depth = num_adapted(config, lora)
 
   shapes = _split(config, lora, _shapes(config))
   return {name: one(name, *split) for name, split in shapes.items()}
@@ -105,11 +117,26 @@ def axes(config: ModelConfig, lora: LoraConfig) -> Params:
   }
 
 
+def num_adapted(config: ModelConfig, lora: LoraConfig) -> int:
+  """Number of layers that have adapters.
+
+  Raises:
+    ValueError: if the model has no such layer.
+  """
+  if lora.first_layer >= config.num_layers:
+    raise ValueError(
+      f'first_layer is {lora.first_layer}, but the model has '
+      f'{config.num_layers} layers'
+    )
+  return config.num_layers - lora.first_layer
+
+
 def num_parameters(config: ModelConfig, lora: LoraConfig) -> int:
   """Number of scalars in the adapters."""
   shapes = _split(config, lora, _shapes(config))
+  depth = num_adapted(config, lora)
   return sum(
-    config.num_layers * lora.rank * (math.prod(outputs) + math.prod(inputs))
+    depth * lora.rank * (math.prod(outputs) + math.prod(inputs))
     for outputs, inputs in shapes.values()
   )
 
@@ -118,6 +145,7 @@ def adapt(params: Params, adapters: Params, lora: LoraConfig) -> Params:
   """The adapted model to compute with: weights and adapters side by side.
 
   Unlike `merge` this is exact in bfloat16, and makes no copy of the weights.
+  Layers that are not all adapted become a tuple of layers.
 
   Args:
     params: stacked, in the compute dtype.
@@ -125,14 +153,22 @@ def adapt(params: Params, adapters: Params, lora: LoraConfig) -> Params:
     lora: their configuration.
   """
   layers = dict(params['layers'])
+  adapted = {}
   for name, adapter in adapters.items():
     weight = layers[name]
-    layers[name] = Adapted(
-      weight,
+    adapted[name] = Adapted(
+      weight[lora.first_layer :],
       adapter['a'].astype(weight.dtype),
       (lora.scale * adapter['b']).astype(weight.dtype),
     )
-  return {**params, 'layers': layers}
+  if not lora.first_layer:
+    return {**params, 'layers': {**layers, **adapted}}
+  above = {name: leaf[lora.first_layer :] for name, leaf in layers.items()}
+  below = {name: leaf[: lora.first_layer] for name, leaf in layers.items()}
+  return {
+    **params,
+    'layers': (*unstack(below), *unstack({**above, **adapted})),
+  }
 
 
 def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
@@ -147,7 +183,9 @@ def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
   """
   layers = dict(params['layers'])
   for name, adapter in adapters.items():
-    layers[name] = _add(layers[name], adapter['a'], adapter['b'], lora.scale)
+    weight, first = layers[name], lora.first_layer
+    sums = _add(weight[first:], adapter['a'], adapter['b'], lora.scale)
+    layers[name] = jnp.concatenate([weight[:first], sums]) if first else sums
   return {**params, 'layers': layers}
 
 

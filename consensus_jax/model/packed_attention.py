@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from consensus_jax.model.masks import Segments
 
 # Queries that meet their keys at once.
-_QUERY_BLOCK = 512
+_QUERY_BLOCK = 128
 
 
 def attend_packed(

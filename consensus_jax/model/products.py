@@ -55,12 +55,27 @@ def dense(
   product.
   """
   if isinstance(weight, Adapted):
-    low = dense(x, weight.a, dtype, inputs)
-    own = dense(x, weight.weight, dtype, inputs)
-    return own + dense(low, weight.b, dtype)
+    return _dense_adapted(x, weight, dtype, inputs)
   fan_in = math.prod(weight.shape[-inputs:])
   product = _product(
     (x.dtype, dtype), x.reshape(-1, fan_in), weight.reshape(-1, fan_in)
+  )
+  return product.reshape(*x.shape[:-inputs], *weight.shape[:-inputs])
+
+
+def _dense_adapted(x, adapted, dtype, inputs):
+  low = dense(x, adapted.a, dtype, inputs)
+  weight, b = adapted.weight, adapted.b
+  if jax.sharding.get_abstract_mesh().size > 1:
+    # On a mesh the inputs may be divided, and the rank never is.
+    return dense(x, weight, dtype, inputs) + dense(low, b, dtype)
+  fan_in, rank = math.prod(weight.shape[-inputs:]), b.shape[-1]
+  product = _joint_product(
+    dtype,
+    x.reshape(-1, fan_in),
+    low.reshape(-1, rank),
+    weight.reshape(-1, fan_in),
+    b.reshape(-1, rank),
   )
   return product.reshape(*x.shape[:-inputs], *weight.shape[:-inputs])
 
@@ -79,19 +94,46 @@ def _backward(dtypes, kept, cotangent):
   x, weight = kept
   cotangent = cotangent.astype(weight.dtype)
   to_input = _contract(cotangent, weight, 1, 0, dtypes[0])
-  to_weight = _weight_gradient
-  mesh = jax.sharding.get_abstract_mesh()
-  narrow = weight.dtype != jnp.float32
-  if narrow and mesh.size <= 1 and len(x) % _TURNED_PIECES == 0:
-    to_weight = functools.partial(
-      jax.lax.platform_dependent,
-      cpu=_weight_gradient_on_cpu,
-      default=_weight_gradient,
-    )
-  return to_input, to_weight(cotangent, x).astype(weight.dtype)
+  return to_input, _to_weight(cotangent, x)
 
 
 _product.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _joint_product(dtype, x, low, weight, b):
+  """x W + low B as one product of [x low] and [W B].
+
+  A product that contracts no more than the rank takes a CPU as long as that
+  with the whole weight. The backward pass does not join the weights' gradients,
+  since W's is rarely asked for.
+  """
+  return _joint_forward(dtype, x, low, weight, b)[0]
+
+
+def _joint_forward(dtype, x, low, weight, b):
+  joint = jnp.concatenate([x, low.astype(x.dtype)], 1).astype(weight.dtype)
+  product = _contract(joint, jnp.concatenate([weight, b], 1), 1, 1, dtype)
+  # Empty arrays carry the dtypes.
+  return product, (joint, weight, b, x[:0], low[:0])
+
+
+def _joint_backward(dtype, kept, cotangent):
+  joint, weight, b, x, low = kept
+  cotangent = cotangent.astype(weight.dtype)
+  fan_in = weight.shape[1]
+  both = _contract(
+    cotangent, jnp.concatenate([weight, b], 1), 1, 0, jnp.float32
+  )
+  return (
+    both[:, :fan_in].astype(x.dtype),
+    both[:, fan_in:].astype(low.dtype),
+    _to_weight(cotangent, joint[:, :fan_in]),
+    _to_weight(cotangent, joint[:, fan_in:]),
+  )
+
+
+_joint_product.defvjp(_joint_forward, _joint_backward)
 
 
 def look_up(
@@ -124,6 +166,20 @@ def _look_up_backward(kind, tokens, cotangent):
 
 
 _look_up.defvjp(_look_up_forward, _look_up_backward)
+
+
+def _to_weight(cotangent, x):
+  """The gradient of a weight, in the weight's dtype, which is that of `x`."""
+  function = _weight_gradient
+  mesh = jax.sharding.get_abstract_mesh()
+  narrow = x.dtype != jnp.float32
+  if narrow and mesh.size <= 1 and len(x) % _TURNED_PIECES == 0:
+    function = functools.partial(
+      jax.lax.platform_dependent,
+      cpu=_weight_gradient_on_cpu,
+      default=_weight_gradient,
+    )
+  return function(cotangent, x).astype(x.dtype)
 
 
 def _weight_gradient(cotangent, x):

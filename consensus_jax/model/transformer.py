@@ -183,12 +183,16 @@ def unstack_layers(params: Params) -> Params:
   XLA on a CPU copies each layer's slice of a stacked weight before it can
   multiply with it, which makes a decoding step several times slower.
   """
-  stacked = params['layers']
-  depth = len(stacked['attention_norm'])
-  layers = tuple(
-    {name: leaf[i] for name, leaf in stacked.items()} for i in range(depth)
+  return {**params, 'layers': unstack(params['layers'])}
+
+
+def unstack(layers: Params) -> tuple[Params, ...]:
+  """Stacked layers as a tuple of them."""
+  leaves, structure = jax.tree.flatten(layers)
+  depth = len(leaves[0])
+  return tuple(
+    structure.unflatten([leaf[i] for leaf in leaves]) for i in range(depth)
   )
-  return {**params, 'layers': layers}
 
 
 def hidden(
@@ -202,9 +206,13 @@ def hidden(
   prefix_mask: Bool[Array, 'groups prefix_length'] | None = None,
   cache: Any = None,
   cache_index: Int[Array, ''] | int = 0,
+  activations: Float[Array, 'rows length embed'] | None = None,
   execution: Execution = DEFAULT,
 ) -> tuple[Float[Array, 'rows length embed'], Any]:
   """The normalised last hidden states, and the keys and values they used.
+
+  Without `params['final_norm']` the states are not normalised: activations for
+  the layers that come next.
 
   Keys and values of all layers come and go in the form of
   `params['layers']`: one stacked `KeyValues`, or a tuple of them.
@@ -221,9 +229,14 @@ def hidden(
     cache: own keys and values so far; the new ones are written into it at
       `cache_index`. Without it the rows' own keys are the new ones.
     cache_index: where in the cache the first new token goes.
+    activations: what the first of `params['layers']` is given instead of the
+      tokens' embeddings; those of layers that were left out before it.
     execution: how it is carried out.
   """
-  x = look_up(params['embedding'], tokens).astype(execution.dtype)
+  if activations is None:
+    x = look_up(params['embedding'], tokens).astype(execution.dtype)
+  else:
+    x = activations.astype(execution.dtype)
   # First as the table lies, then by rows: one exchange of activations. In one
   # go XLA would hold every row on every device.
   x = constrain(x, 'replica', 'length', 'embed')
@@ -250,7 +263,10 @@ def hidden(
 
   layers = (params['layers'], prefix, cache)
   x, own = _over_layers(one_layer, x, layers, execution)
-  return _rms_norm(x, params['final_norm'], config), own
+  # Without a norm, what a next layer would be given.
+  if 'final_norm' in params:
+    x = _rms_norm(x, params['final_norm'], config)
+  return x, own
 
 
 def logits(
@@ -293,7 +309,9 @@ def _project(layer, config, h, sin, cos, execution):
     query = _rms_norm(query, layer['query_norm'], config)
     key = _rms_norm(key, layer['key_norm'], config)
   dtype = layer['key'].dtype
-  query = execution.named(rotate(query, sin, cos), 'query')
+  # As attention takes it: kept for the backward pass at half the memory.
+  query = rotate(query, sin, cos).astype(dtype)
+  query = execution.named(query, 'query')
   key = rotate(key, sin, cos).transpose(2, 0, 1, 3).astype(dtype)
   value = value.transpose(2, 0, 1, 3).astype(dtype)
   return query, KeyValues(

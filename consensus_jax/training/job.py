@@ -28,6 +28,9 @@ from consensus_jax.training.train_state import TrainState
 ADAPTERS = 'adapters'
 HEAD = 'reward_head'
 
+# Of the layers before the first that is adapted, in examples that hold them.
+ACTIVATIONS = 'activations'
+
 # The judgement between for and against, by what was judged.
 _NEUTRAL = {'agreement': 4, 'quality': 4, 'votes': 0}
 
@@ -205,14 +208,27 @@ def reward_job(
 ) -> Job:
   """Training of a reward model of `config` on rows of `length` tokens."""
   config = dataclasses.replace(config, reward_head=True)
+  first = run.lora.first_layer if run.lora else 0
+
+  def above(params, batch):
+    """Without the layers whose activations the batch brings."""
+    if ACTIVATIONS not in batch:
+      return params
+    return {**params, 'layers': params['layers'][first:]}
 
   def objective(params, batch):
     return objectives.reward_loss(
-      params, config, batch, settings=run.objective, execution=run.execution
+      above(params, batch),
+      config,
+      batch,
+      settings=run.objective,
+      execution=run.execution,
     )
 
   def rewards_of(params, batch):
-    return objectives.rewards_of(params, config, batch, execution=run.execution)
+    return objectives.rewards_of(
+      above(params, batch), config, batch, execution=run.execution
+    )
 
   def means(sums):
     mean = _mean(sums['reward'], sums['statements'])

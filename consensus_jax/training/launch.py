@@ -21,6 +21,7 @@ from consensus_jax.strict_json import InputError
 from consensus_jax.training import (
   checksums,
   distributed,
+  frozen_layers,
   initialise,
   journal,
   provenance,
@@ -70,6 +71,10 @@ def train(run: PolicyRun | RewardRun, operative: str = '') -> None:
     )
     resuming = saved.started
     source = _resumed(run, folder) if resuming else initialise.find(run)
+    for each in (examples, validation):
+      if each is not None:
+        first_layer = run.lora.first_layer if run.lora else 0
+        frozen_layers.check(each, first_layer, source.sha256)
     job = make_job(
       run,
       dataclasses.replace(source.config, reward_head=False),

@@ -26,7 +26,7 @@ from consensus_jax.training import losses
 Sums = dict[str, Float[Array, '']]
 Batch = Mapping[str, Array]
 
-RewardLoss = Literal['bradley_terry', 'plackett_luce', 'ordinal']
+RewardLoss = Literal['bradley_terry', 'plackett_luce', 'ordinal', 'logistic']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class RewardSettings:
   """What a reward model learns from judgements.
 
   Attributes:
-    loss: of pairs ('bradley_terry'), of rankings ('plackett_luce') or of
-      ratings of 1 to 7 ('ordinal').
+    loss: of pairs ('bradley_terry'), of rankings ('plackett_luce'), of ratings
+      of 1 to 7 ('ordinal') or of votes of -1, 0 and 1 ('logistic').
     margin_scale: of pairs: by how much the better reward should exceed the
       worse one, for each level between them.
     soft_ties: of pairs: whether equal judgements draw rewards together.
@@ -76,6 +76,10 @@ class RewardSettings:
       raise ValueError(
         "loss='ordinal' learns from ratings of 1 to 7; the examples hold "
         f'{judgement!r}'
+      )
+    if self.loss == 'logistic' and judgement != 'votes':
+      raise ValueError(
+        f"loss='logistic' learns from votes; the examples hold {judgement!r}"
       )
 
   def initial_params(self) -> Params:
@@ -142,6 +146,8 @@ def rewards_of(
     config: of the reward model.
     batch: `tokens`, `segment_ids` and `positions` `[rows, length]`; `ends`
       `[rows, statements]`, where each statement's last token is, 0 for none.
+      With `activations` `[rows, length, embed]` of layers that come before,
+      `params` holds only the layers that come after them.
     execution: how it is computed.
 
   Returns:
@@ -157,6 +163,7 @@ def rewards_of(
     tokens,
     positions,
     Segments(segment_ids, shared_prefix=True),
+    activations=batch.get('activations'),
     execution=execution,
   )
   x = jnp.take_along_axis(x, batch['ends'][..., None], axis=1)
@@ -199,6 +206,8 @@ def reward_loss(
     )
   elif settings.loss == 'plackett_luce':
     loss, says = losses.plackett_luce(rewards, levels)
+  elif settings.loss == 'logistic':
+    loss, says = losses.logistic(rewards, levels)
   else:
     loss, says = losses.ordinal(rewards, levels, params['cut_points'])
   if settings.centring:

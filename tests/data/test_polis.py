@@ -140,6 +140,22 @@ def check_sums(report):
   )
 
 
+def test_votes_can_be_everyones_opinion(town):
+  chosen = polis.PolisSettings(opinions='votes', min_judged=1)
+  record, report = polis.read(town, chosen)
+  assert report.writers == 0
+  assert report.voters == len(record.members)
+  (member,) = [m for m in record.members if m.participant.endswith('/1')]
+  # Two votes on others' comments; one of them is put into words.
+  assert member.opinion_provenance == 'votes'
+  assert member.opinion in (
+    'I agree: "Buses should be free for all."',
+    'I disagree: "Cars out of the centre now."',
+  )
+  assert len(member.judged) == 1
+  assert record.statements[member.judged[0]].text not in member.opinion
+
+
 def test_unmoderated_comments_on_request(town):
   chosen = polis.PolisSettings(include_unmoderated=True)
   record, report = polis.read(town, chosen)

@@ -46,7 +46,11 @@ def made(config=CONFIG, settings=LORA, reward=False, cuts=False, sha=SHA):
 
 @pytest.mark.parametrize(
   'settings',
-  [LORA, LoraConfig(rank=1, alpha=2.0, targets=('attention_output', 'key'))],
+  [
+    LORA,
+    LoraConfig(rank=1, alpha=2.0, targets=('attention_output', 'key')),
+    dataclasses.replace(LORA, first_layer=1),
+  ],
 )
 @pytest.mark.parametrize(
   'reward, cuts', [(False, False), (True, False), (True, True)]
@@ -139,6 +143,10 @@ def test_missing_files_are_named(folder):
     ({'target_modules': ['q_proj', 'q_proj']}, 'twice'),
     ({'target_modules': ['q_proj', 'lm_head']}, 'lm_head'),
     ({'target_modules': ['q_proj']}, 'unexpected tensors'),
+    ({'layers_to_transform': [0]}, 'must be the last layers of 2'),
+    ({'layers_to_transform': []}, 'must be the last layers of 2'),
+    ({'layers_to_transform': '1'}, 'must be the last layers of 2'),
+    ({'layers_to_transform': [1]}, 'unexpected tensors'),
     ({'use_dora': True}, 'uses use_dora'),
     ({'use_rslora': True}, 'uses use_rslora'),
     ({'rank_pattern': {'q_proj': 2}}, 'uses rank_pattern'),
@@ -203,16 +211,20 @@ def test_narrow_tensors_are_widened(folder):
   assert loaded.params['up']['a'].dtype == np.float32
 
 
+@pytest.mark.parametrize('first_layer', [0, 1])
 @pytest.mark.parametrize(
   'name', ['tiny_llama', 'tiny_qwen3', 'tiny_llama_reward']
 )
-def test_peft_computes_the_same(tmp_path, name):
+def test_peft_computes_the_same(tmp_path, name, first_layer):
   peft = pytest.importorskip('peft')
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   model = tiny_models.load(name)
   reward = model.config.reward_head
-  adapters = made(model.config, reward=reward, sha=model.sha256)
+  if first_layer >= model.config.num_layers:
+    pytest.skip('has one layer')
+  settings = dataclasses.replace(LORA, first_layer=first_layer)
+  adapters = made(model.config, settings, reward=reward, sha=model.sha256)
   save_adapters(tmp_path / 'a', model.config, adapters)
   auto = (
     transformers.AutoModelForSequenceClassification

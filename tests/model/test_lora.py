@@ -117,22 +117,73 @@ def test_bfloat16_is_rounded_once():
   assert merged['mlp_norm'].dtype == jnp.float32
 
 
-def test_adapting_is_merging():
+@pytest.mark.parametrize('first_layer', [0, 1])
+def test_adapting_is_merging(first_layer):
   tokens = tokens_of()
+  settings = dataclasses.replace(LORA, first_layer=first_layer)
+  adapters = trained(settings=settings)
 
   def loss(make, adapters):
-    logits = logits_of(make(params_of(), adapters, LORA), tokens)
+    logits = logits_of(make(params_of(), adapters, settings), tokens)
     return (logits**2).mean(), logits
 
   of = jax.value_and_grad(loss, argnums=1, has_aux=True)
-  (_, adapted), gradient = of(lora.adapt, trained())
-  (_, merged), expected = of(lora.merge, trained())
+  (_, adapted), gradient = of(lora.adapt, adapters)
+  (_, merged), expected = of(lora.merge, adapters)
   np.testing.assert_allclose(adapted, merged, atol=1e-5)
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, atol=1e-6, rtol=1e-4),
     gradient,
     expected,
   )
+
+
+def test_layers_before_the_first_stay_as_they_are():
+  settings = dataclasses.replace(LORA, first_layer=1)
+  adapters = trained(settings=settings)
+  merged = lora.merge(params_of(), adapters, settings)['layers']
+  for name in LORA.targets:
+    before = np.asarray(params_of()['layers'][name])
+    assert len(adapters[name]['a']) == CONFIG.num_layers - 1
+    np.testing.assert_array_equal(merged[name][0], before[0])
+    assert abs(merged[name][1:] - before[1:]).max() > 1e-3
+
+
+def test_joint_products_of_bfloat16_have_the_gradients_of_separate_ones():
+  rng = np.random.default_rng(4)
+  x, w, a, b = (
+    jnp.asarray(rng.normal(size=shape), dtype)
+    for shape, dtype in (
+      ((8, 12), jnp.float32),
+      ((20, 12), jnp.bfloat16),
+      ((3, 12), jnp.bfloat16),
+      ((20, 3), jnp.bfloat16),
+    )
+  )
+
+  def separate(x, w, a, b):
+    low = products.dense(x, a, jnp.dtype('float32'))
+    own = products.dense(x, w, jnp.dtype('float32'))
+    return own + products.dense(low, b, jnp.dtype('float32'))
+
+  def joint(x, w, a, b):
+    weight = products.Adapted(w, a, b)
+    return products.dense(x, weight, jnp.dtype('float32'))
+
+  def loss(function, *arrays):
+    return (function(*arrays) ** 2).sum()
+
+  for function in (joint, separate):
+    assert function(x, w, a, b).dtype == jnp.float32
+  np.testing.assert_allclose(joint(x, w, a, b), separate(x, w, a, b), rtol=1e-5)
+  found, expected = (
+    jax.grad(loss, argnums=(1, 2, 3, 4))(function, x, w, a, b)
+    for function in (joint, separate)
+  )
+  for one, other in zip(found, expected, strict=True):
+    assert one.dtype == other.dtype
+    one, other = (np.asarray(each, np.float64) for each in (one, other))
+    np.testing.assert_allclose(one, other, atol=0.02 * abs(other).max())
 
 
 def test_a_small_change_survives_bfloat16():
@@ -211,6 +262,7 @@ def test_the_number_of_parameters_is_counted():
   for settings in (
     LORA,
     LoraConfig(rank=1, targets=('attention_output', 'key')),
+    dataclasses.replace(LORA, first_layer=1),
   ):
     adapters = lora.init(CONFIG, settings, jax.random.key(0))
     count = sum(x.size for x in jax.tree.leaves(adapters))
@@ -227,10 +279,17 @@ def test_unknown_targets_are_named():
       lora.axes(CONFIG, settings)
 
 
+def test_a_first_layer_beyond_the_last_is_refused():
+  settings = LoraConfig(first_layer=CONFIG.num_layers)
+  with pytest.raises(ValueError, match='but the model has 2 layers'):
+    lora.init(CONFIG, settings, jax.random.key(0))
+
+
 def test_settings_that_make_no_sense_are_refused():
   for arguments, words in (
     ({'rank': 0}, 'rank must be positive'),
     ({'alpha': 0.0}, 'alpha must be positive'),
+    ({'first_layer': -1}, 'first_layer must be'),
     ({'targets': ()}, 'targets must be'),
     ({'targets': ('up', 'up')}, 'twice'),
   ):

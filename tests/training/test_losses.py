@@ -43,6 +43,9 @@ REWARD_LOSSES = {
   'ordinal': lambda rewards, levels: losses.ordinal(
     rewards, levels, jnp.asarray([-2.0, 0.3, -1.0, 0.2, 1.5, -3.0])
   ),
+  'logistic': lambda rewards, levels: losses.logistic(
+    rewards, jnp.sign(levels - 3)
+  ),
   'centring': lambda rewards, levels: (
     losses.centring(rewards, levels),
     (~jnp.isnan(levels)).sum(1) > 1,
@@ -287,6 +290,23 @@ def test_a_rating_out_of_range_is_seen():
   free = losses.initial_cut_points()
   for level in (0, 8, -1):
     assert np.isnan(each(losses.ordinal)([0.0, 1.0], [level, 3], free)[0])
+
+
+@given(reward=st.floats(-30, 30, width=32))
+def test_a_vote_has_the_probability_of_a_sigmoid_of_the_reward(reward):
+  rows = np.full((3, 1), reward, np.float32)
+  votes = np.float32([[1], [-1], [0]])
+  found, counts = jitted(losses.logistic)(rows, votes)
+  assert counts.all()
+  agree, disagree, either = np.asarray(found, np.float64)
+  exact = -special.log_expit(np.float64([reward, -reward]))
+  np.testing.assert_allclose([agree, disagree], exact, rtol=1e-5, atol=1e-5)
+  assert either == pytest.approx(exact.mean(), rel=1e-5)
+
+
+def test_a_vote_out_of_range_is_seen():
+  for level in (0.5, 2, -7):
+    assert np.isnan(each(losses.logistic)([0.0, 1.0], [level, 1])[0])
 
 
 def test_centring_of_a_pair_is_the_square_of_its_sum():

@@ -328,6 +328,7 @@ def test_settings_that_make_no_sense_are_refused():
     settings.__post_init__()
   RewardSettings(loss='ordinal').check_judgement('agreement')
   RewardSettings().check_judgement('ranking')
+  RewardSettings(loss='logistic').check_judgement('votes')
   with pytest.raises(ValueError, match="the examples hold 'votes'"):
     RewardSettings(loss='ordinal').check_judgement('votes')
 
