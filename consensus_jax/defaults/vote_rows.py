@@ -106,7 +106,8 @@ def _row(
 ) -> dict[str, np.ndarray]:
   tokens, positions = [*prefix], [*range(len(prefix))]
   segments = [1] * len(prefix)
-  ends, levels = [], []
+  ends: list[int] = []
+  levels: list[int | None] = []
   for index, vote in order:
     ids = statements[index]
     if len(tokens) + len(ids) > ROW_LENGTH or len(ends) == MAX_STATEMENTS:

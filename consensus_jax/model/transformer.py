@@ -191,7 +191,8 @@ def unstack(layers: Params) -> tuple[Params, ...]:
   leaves, structure = jax.tree.flatten(layers)
   depth = len(leaves[0])
   return tuple(
-    structure.unflatten([leaf[i] for leaf in leaves]) for i in range(depth)
+    jax.tree.unflatten(structure, [leaf[i] for leaf in leaves])
+    for i in range(depth)
   )
 
 
