@@ -108,6 +108,8 @@ def _run(args: argparse.Namespace, load: LoadMediator) -> int:
   chosen = cli_arguments.chosen_settings(args)
   for flag in ('model', 'reward_model'):
     path = getattr(args, flag)
+    if flag == 'reward_model' and path == settings.PROMPTED_RATER:
+      continue
     if path is not None and not pathlib.Path(path).exists():
       raise InputError(f'there is no {path}', field=(f'--{flag}',))
   taken = [] if args.file == '-' else [args.file]

@@ -142,13 +142,15 @@ def _add_verb(verbs: Any, name: str, summary: str, text: str):
   verb.add_argument(
     '--model',
     metavar='PATH',
-    help='a Hugging Face folder or a GGUF file; the embedded model by default',
+    help='a Hugging Face folder, a GGUF file or a folder of adapters; the '
+    'embedded model by default',
   )
   verb.add_argument(
     '--reward_model',
     metavar='PATH',
     help='likewise, with a reward head (a Hugging Face sequence classifier '
-    'with one label); by default --model is asked, as a prompted rater',
+    f"with one label); or '{settings.PROMPTED_RATER}', which asks --model; by "
+    'default the one trained on votes',
   )
   verb.add_argument(
     '--dtype',

@@ -23,73 +23,19 @@ from consensus_jax.inference import compute
 from consensus_jax.inference.sampler import Sample, Sampling, sample
 from consensus_jax.inference.scorer import score
 from consensus_jax.interop.errors import ModelFileError
-from consensus_jax.interop.pretrained import load_pretrained
-from consensus_jax.model.config import ModelConfig
-from consensus_jax.model.transformer import Params, unstack_layers
+from consensus_jax.language_model import LanguageModel
 from consensus_jax.overflow import fit
-from consensus_jax.settings import WRITING, Progress, Settings, Stage
+from consensus_jax.settings import (
+  PROMPTED_RATER,
+  WRITING,
+  Progress,
+  Settings,
+  Stage,
+)
 from consensus_jax.social_choice.aggregate import Aggregation, aggregate
 from consensus_jax.social_choice.utilities import UtilityMap
-from consensus_jax.tokenizer import Tokenizer
 
 Report = Callable[[Progress], None]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LanguageModel:
-  """A model ready to run.
-
-  Attributes:
-    config: its sizes.
-    params: on the device, in `dtype`.
-    tokenizer: its own.
-    name: of the file or folder it came from.
-    sha256: of its weights.
-    dtype: of weights and products.
-  """
-
-  config: ModelConfig
-  params: Params
-  tokenizer: Tokenizer
-  name: str
-  sha256: str
-  dtype: str
-
-  @classmethod
-  def load(
-    cls, path: str | os.PathLike[str] | None, dtype: str | None = None
-  ) -> Self:
-    """Reads a model; None is the embedded one.
-
-    Args:
-      path: a Hugging Face folder or a GGUF file.
-      dtype: 'float32' or 'bfloat16'; by default what the processor does best.
-
-    Raises:
-      ModelFileError: if there is no such model or it is broken.
-    """
-    chosen = compute.choose_dtype(dtype)
-    pretrained = load_pretrained(path, dtype=chosen)
-    params = pretrained.params
-    if jax.default_backend() == 'cpu':
-      params = unstack_layers(params)
-    return cls(
-      pretrained.config,
-      jax.tree.map(jnp.asarray, params),
-      pretrained.tokenizer,
-      pretrained.name,
-      pretrained.sha256,
-      chosen.name,
-    )
-
-  def describe(self) -> dict[str, Any]:
-    """What an outcome records of it."""
-    return {
-      'name': self.name,
-      'sha256': self.sha256,
-      'dtype': self.dtype,
-      'platform': jax.default_backend(),
-    }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,8 +61,10 @@ class Mediator:
     """Loads the models and keeps compiled programs for the next time.
 
     Args:
-      model: a Hugging Face folder or GGUF file; None is the embedded model.
-      reward_model: likewise; None lets the policy rate, prompted.
+      model: a Hugging Face folder, a GGUF file or a folder of adapters; None is
+        the embedded model.
+      reward_model: likewise, with a reward head; 'prompted_rater', or None, lets
+        the policy rate.
       dtype: 'float32' or 'bfloat16'; by default what the processor does best.
 
     Raises:
@@ -124,7 +72,7 @@ class Mediator:
     """
     compute.keep_compilations()
     policy = LanguageModel.load(model, dtype)
-    if reward_model is None:
+    if reward_model is None or reward_model == PROMPTED_RATER:
       return cls(policy, policy)
     return cls(policy, LanguageModel.load(reward_model, dtype))
 

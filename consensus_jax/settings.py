@@ -22,6 +22,10 @@ WRITING = (
   'min_p',
 )
 
+# In place of a reward model's path: the policy is asked whether participants
+# would agree.
+PROMPTED_RATER = 'prompted_rater'
+
 _FINITE = math.nextafter(math.inf, 0)
 
 # Alphas that have a name of their own.

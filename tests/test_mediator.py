@@ -356,7 +356,9 @@ def test_from_pretrained_reads_a_folder(tmp_path):
   path = folder / 'config.json'
   config = json.loads(path.read_text())
   path.write_text(json.dumps(config | {'max_position_embeddings': 4096}))
-  loaded = Mediator.from_pretrained(folder, dtype='float32')
+  loaded = Mediator.from_pretrained(
+    folder, reward_model='prompted_rater', dtype='float32'
+  )
   result = loaded.mediate(GIVEN, BRIEF)
   assert result.policy['name'] == 'tiny'
   assert [c.text for c in result.candidates] == [

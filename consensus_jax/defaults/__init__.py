@@ -1,1 +1,1 @@
-"""The trained defaults: a reward model, a policy, and how they are made."""
+"""How the shipped adapters are made: from whose votes, by which runs."""

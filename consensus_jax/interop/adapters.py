@@ -5,13 +5,14 @@ PEFT has no words for: of which weights the adapters are an adaptation.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -69,7 +70,11 @@ class Adapters:
 
 
 def save_adapters(
-  directory: str | os.PathLike[str], config: ModelConfig, adapters: Adapters
+  directory: str | os.PathLike[str],
+  config: ModelConfig,
+  adapters: Adapters,
+  *,
+  dtype: Literal['float32', 'float16'] = 'float32',
 ) -> None:
   """Writes a folder that `load_adapters` and PEFT load.
 
@@ -79,6 +84,7 @@ def save_adapters(
     directory: does not exist, or is empty.
     config: of the model.
     adapters: their arrays may be numpy's or jax's.
+    dtype: of the adapters in the file; a head stays float32.
 
   Raises:
     ModelFileError: if the directory holds something or cannot be written.
@@ -107,7 +113,8 @@ def save_adapters(
   }
   arrays = {}
   for name, shape, array in _tensors(config, adapters):
-    array = np.asarray(array, np.float32)
+    whole = name in (_HEAD, _CUT_POINTS)
+    array = np.asarray(array, np.float32 if whole else dtype)
     if array.size != math.prod(shape):
       raise ValueError(
         f'{name} should have the shape {shape}, it has {array.shape}'
@@ -138,6 +145,25 @@ def save_adapters(
     raise ModelFileError(
       target, f'cannot be written: {error.strerror}'
     ) from error
+
+
+def is_folder_of_adapters(path: str | os.PathLike[str]) -> bool:
+  """Whether a path looks like what `save_adapters` writes."""
+  return pathlib.Path(path, CONFIG_FILE).is_file()
+
+
+def weights_sha256(directory: str | os.PathLike[str]) -> str:
+  """Of the file of a folder's tensors.
+
+  Raises:
+    ModelFileError: if it cannot be read.
+  """
+  path = pathlib.Path(directory, WEIGHTS_FILE)
+  try:
+    with path.open('rb') as file:
+      return hashlib.file_digest(file, 'sha256').hexdigest()
+  except OSError as error:
+    raise ModelFileError(path, f'cannot be read: {error.strerror}') from error
 
 
 def load_adapters(

@@ -106,6 +106,9 @@ def add_plot_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_train(kind: Kind, args: argparse.Namespace) -> int:
   """Trains as told, and returns the exit code."""
+  from consensus_jax.training import memory
+
+  memory.keep_freed()
   # Before jax is imported: nothing may ask for a device before `start`.
   from consensus_jax.training.checkpoints import CheckpointError
   from consensus_jax.training.interruption import Interrupted

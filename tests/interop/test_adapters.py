@@ -194,6 +194,24 @@ def test_a_damaged_file_of_tensors_is_refused(folder):
   refused(folder, r'cut_points should have the shape \[6\]')
 
 
+def test_half_the_size_is_nearly_the_same(tmp_path):
+  saved = made(reward=True)
+  for dtype in ('float32', 'float16'):
+    save_adapters(tmp_path / dtype, CONFIG, saved, dtype=dtype)
+  whole, half = (
+    (tmp_path / dtype / 'adapter_model.safetensors').stat().st_size
+    for dtype in ('float32', 'float16')
+  )
+  assert half < 0.7 * whole
+  loaded = load_adapters(tmp_path / 'float16', CONFIG, SHA)
+  np.testing.assert_array_equal(loaded.reward_head, saved.reward_head)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3),
+    loaded.params,
+    saved.params,
+  )
+
+
 def test_narrow_tensors_are_widened(folder):
   def narrow(tensors):
     for name, array in tensors.items():

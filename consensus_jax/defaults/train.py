@@ -1,0 +1,235 @@
+"""How the default reward model is made, from votes to adapters.
+
+Four runs of one recipe. `half_a` and `half_b` learn from people of one half of
+the conversations each: what they say of the other half is what a reward model
+says of questions it never saw. `full` learns from all and is what ships. The
+`statements` runs see no opinion: what they know is not personal.
+
+Every part is a folder that is there and complete, or is made: a run that was
+stopped goes on where it was.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+from consensus_jax.data import batches, record_files
+from consensus_jax.defaults import people, vote_rows
+from consensus_jax.defaults.people import HALF_A, HALF_B
+from consensus_jax.inference import compute
+from consensus_jax.interop import adapters
+from consensus_jax.interop.pretrained import Pretrained, load_pretrained
+from consensus_jax.model.lora import LoraConfig
+from consensus_jax.strict_json import InputError
+from consensus_jax.training import frozen_layers, launch
+from consensus_jax.training.objectives import RewardSettings
+from consensus_jax.training.optimizers import OptimizerSettings
+from consensus_jax.training.settings import Initial, RewardRun
+
+# Layers before this one stay as they are.
+FIRST_LAYER = 16
+BATCH_SIZE = 4
+LEARNING_RATE = 7e-4
+SEED = 0
+# Of a row, on two cores with bfloat16 instructions: the layers that stay as
+# they are, once; a step of those that learn.
+_SECONDS_BELOW, _SECONDS_STEP = 0.3, 0.6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """One run: whose votes it learns from, and how often it sees them.
+
+  Attributes:
+    name: of the run.
+    conversations: whose train participants it learns from.
+    epochs: how often.
+    with_opinion: False hides what people think.
+  """
+
+  name: str
+  conversations: tuple[str, ...]
+  epochs: int = 1
+  with_opinion: bool = True
+
+
+RECIPES = (
+  Recipe(name='half_a', conversations=HALF_A),
+  Recipe(name='half_b', conversations=HALF_B),
+  Recipe(name='full', conversations=(*HALF_A, *HALF_B)),
+  Recipe(name='statements_a', conversations=HALF_A, with_opinion=False),
+  Recipe(name='statements_b', conversations=HALF_B, with_opinion=False),
+)
+
+
+def train_reward_models(
+  polis: str | pathlib.Path,
+  out: str | pathlib.Path,
+  *,
+  recipes: Sequence[Recipe] = RECIPES,
+  max_hours: float | None = None,
+) -> dict[str, pathlib.Path]:
+  """Trains each recipe that is not trained yet.
+
+  Args:
+    polis: the folder of the ten conversations.
+    out: where everything goes: about 10 GB.
+    recipes: which runs.
+    max_hours: refuse to begin what would take two cores longer.
+
+  Returns:
+    The folder of adapters of each run.
+
+  Raises:
+    InputError: if a conversation is missing, or it would take too long.
+  """
+  folder = pathlib.Path(out)
+  splits = people.read(polis)
+  model = load_pretrained(dtype=compute.choose_dtype(None))
+  sets = {
+    recipe.name: {
+      split: _rows(folder, splits[split], split, recipe, model)
+      for split in ('train', 'validation')
+    }
+    for recipe in recipes
+  }
+  _announce(folder, sets, recipes, max_hours)
+  for split, part in splits.items():
+    _write_records(folder / 'records' / split, part)
+  for recipe in recipes:
+    ready = {
+      split: _with_activations(path, model)
+      for split, path in sets[recipe.name].items()
+    }
+    launch.train(_run(folder, recipe, ready))
+  return {r.name: folder / 'runs' / r.name / launch.ADAPTERS for r in recipes}
+
+
+def ship(
+  adapters_folder: str | pathlib.Path, target: str | pathlib.Path
+) -> None:
+  """Writes a run's adapters in half the size, in the place of what was there.
+
+  Raises:
+    ModelFileError: if they are not of the embedded model, or are not written.
+  """
+  model = load_pretrained(dtype='bfloat16')
+  config = model.config
+  found = adapters.load_adapters(adapters_folder, config, model.sha256)
+  target = pathlib.Path(target)
+  fresh = target.with_name(f'.{target.name}.new')
+  shutil.rmtree(fresh, ignore_errors=True)
+  adapters.save_adapters(fresh, config, found, dtype='float16')
+  shutil.rmtree(target, ignore_errors=True)
+  fresh.rename(target)
+
+
+def _rows(
+  folder: pathlib.Path,
+  part: people.People,
+  split: str,
+  recipe: Recipe,
+  model: Pretrained,
+) -> pathlib.Path:
+  kind = 'votes' if recipe.with_opinion else 'statements'
+  name = {HALF_A: 'a', HALF_B: 'b'}.get(recipe.conversations, 'full')
+  path = folder / 'rows' / f'{kind}_{split}_{name}'
+  if not path.exists():
+    chosen = part.of(recipe.conversations)
+    # Without opinions the two descriptions of a person are the same row.
+    records = (*chosen.votes, *(chosen.comments if recipe.with_opinion else ()))
+    vote_rows.write(
+      path,
+      records,
+      model.tokenizer,
+      seed=SEED,
+      with_opinion=recipe.with_opinion,
+    )
+  return path
+
+
+def _with_activations(path: pathlib.Path, model: Pretrained) -> pathlib.Path:
+  target = path.with_name(f'{path.name}_activations')
+  if not target.exists():
+    frozen_layers.add_activations(
+      batches.open_examples(path),
+      target,
+      model,
+      FIRST_LAYER,
+      dtype=compute.choose_dtype(None),
+      rows=BATCH_SIZE,
+    )
+  return target
+
+
+def _run(
+  folder: pathlib.Path, recipe: Recipe, sets: Mapping[str, pathlib.Path]
+) -> RewardRun:
+  num_rows = batches.open_examples(sets['train']).num_examples
+  num_steps = recipe.epochs * num_rows // BATCH_SIZE
+  return RewardRun(
+    model_dir=str(folder / 'runs' / recipe.name),
+    train_data=str(sets['train']),
+    validation_data=str(sets['validation']),
+    initial=Initial(pretrained='embedded'),
+    optimizer=OptimizerSettings(
+      learning_rate=LEARNING_RATE,
+      num_steps=num_steps,
+      warmup_steps=min(15, num_steps),
+      weight_decay=0.01,
+    ),
+    lora=LoraConfig(first_layer=FIRST_LAYER),
+    num_steps=num_steps,
+    batch_size=BATCH_SIZE,
+    seed=SEED,
+    evaluate_every=100,
+    save_every=50,
+    objective=RewardSettings(loss='logistic'),
+  )
+
+
+def _announce(
+  folder: pathlib.Path,
+  sets: Mapping[str, Mapping[str, pathlib.Path]],
+  recipes: Sequence[Recipe],
+  max_hours: float | None,
+) -> None:
+  """Says what is left and how long it takes two cores.
+
+  Raises:
+    InputError: if that is longer than asked.
+  """
+  seconds = 0.0
+  seen = set()
+  for recipe in recipes:
+    for split, path in sets[recipe.name].items():
+      num_rows = batches.open_examples(path).num_examples
+      target = path.with_name(f'{path.name}_activations')
+      if path not in seen and not target.exists():
+        seconds += num_rows * _SECONDS_BELOW
+      seen.add(path)
+      done = (folder / 'runs' / recipe.name / launch.ADAPTERS).exists()
+      if split == 'train' and not done:
+        seconds += recipe.epochs * num_rows * _SECONDS_STEP
+  hours = seconds / 3600
+  print(
+    f'reward models: about {hours:.1f} hours on two cores, less with more',
+    file=sys.stderr,
+    flush=True,
+  )
+  if max_hours is not None and hours > max_hours:
+    raise InputError(
+      f'would take two cores about {hours:.1f} hours, more than {max_hours}',
+      field=('--max_hours',),
+    )
+
+
+def _write_records(folder: pathlib.Path, part: people.People) -> None:
+  """What `consensus evaluate` reads."""
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, records in (('votes', part.votes), ('comments', part.comments)):
+    path = folder / f'{name}.jsonl'
+    if not path.exists():
+      record_files.write(path, records)
