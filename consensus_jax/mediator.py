@@ -63,7 +63,7 @@ class Mediator:
     Args:
       model: a Hugging Face folder, a GGUF file or a folder of adapters; None is
         the embedded model.
-      reward_model: likewise, with a reward head; 'prompted_rater', or None, lets
+      reward_model: likewise, with a reward head; None or 'prompted_rater' lets
         the policy rate.
       dtype: 'float32' or 'bfloat16'; by default what the processor does best.
 

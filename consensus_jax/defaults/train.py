@@ -13,7 +13,7 @@ import dataclasses
 import pathlib
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from consensus_jax.data import batches, record_files
 from consensus_jax.defaults import people, vote_rows
@@ -88,22 +88,23 @@ def train_reward_models(
   folder = pathlib.Path(out)
   splits = people.read(polis)
   model = load_pretrained(dtype=compute.choose_dtype(None))
-  sets = {
-    recipe.name: {
-      split: _rows(folder, splits[split], split, recipe, model)
-      for split in ('train', 'validation')
-    }
-    for recipe in recipes
-  }
-  _announce(folder, sets, recipes, max_hours)
   for split, part in splits.items():
     _write_records(folder / 'records' / split, part)
+  rows = {
+    path
+    for recipe in recipes
+    for split in ('train', 'validation')
+    for path in _rows(folder, splits[split], split, recipe, model)
+  }
+  _announce(folder, rows, recipes, max_hours)
   for recipe in recipes:
-    ready = {
-      split: _with_activations(path, model)
-      for split, path in sets[recipe.name].items()
+    sets = {
+      split: _with_activations(
+        _rows(folder, splits[split], split, recipe, model), model
+      )
+      for split in ('train', 'validation')
     }
-    launch.train(_run(folder, recipe, ready))
+    launch.train(_run(folder, recipe, sets))
   return {r.name: folder / 'runs' / r.name / launch.ADAPTERS for r in recipes}
 
 
@@ -132,36 +133,52 @@ def _rows(
   split: str,
   recipe: Recipe,
   model: Pretrained,
-) -> pathlib.Path:
+) -> list[pathlib.Path]:
+  """The sets of rows that a recipe learns from, one for each half."""
   kind = 'votes' if recipe.with_opinion else 'statements'
-  name = {HALF_A: 'a', HALF_B: 'b'}.get(recipe.conversations, 'full')
-  path = folder / 'rows' / f'{kind}_{split}_{name}'
-  if not path.exists():
-    chosen = part.of(recipe.conversations)
-    # Without opinions the two descriptions of a person are the same row.
-    records = (*chosen.votes, *(chosen.comments if recipe.with_opinion else ()))
-    vote_rows.write(
-      path,
-      records,
-      model.tokenizer,
-      seed=SEED,
-      with_opinion=recipe.with_opinion,
-    )
-  return path
+  paths = []
+  for half, conversations in (('a', HALF_A), ('b', HALF_B)):
+    if not {*conversations} <= {*recipe.conversations}:
+      continue
+    path = folder / 'rows' / f'{kind}_{split}_{half}'
+    paths.append(path)
+    if not path.exists():
+      chosen = part.of(conversations)
+      # Without opinions, both descriptions of a person are the same row.
+      comments = chosen.comments if recipe.with_opinion else ()
+      vote_rows.write(
+        path,
+        (*chosen.votes, *comments),
+        model.tokenizer,
+        seed=SEED,
+        with_opinion=recipe.with_opinion,
+      )
+  return paths
 
 
-def _with_activations(path: pathlib.Path, model: Pretrained) -> pathlib.Path:
-  target = path.with_name(f'{path.name}_activations')
-  if not target.exists():
-    frozen_layers.add_activations(
-      batches.open_examples(path),
-      target,
-      model,
-      FIRST_LAYER,
-      dtype=compute.choose_dtype(None),
-      rows=BATCH_SIZE,
-    )
-  return target
+def _with_activations(
+  paths: Sequence[pathlib.Path], model: Pretrained
+) -> pathlib.Path:
+  """One set with what the layers below compute, which all runs share."""
+  sets = []
+  for path in paths:
+    target = path.with_name(f'{path.name}_activations')
+    sets.append(target)
+    if not target.exists():
+      frozen_layers.add_activations(
+        batches.open_examples(path),
+        target,
+        model,
+        FIRST_LAYER,
+        dtype=compute.choose_dtype(None),
+        rows=BATCH_SIZE,
+      )
+  if len(sets) == 1:
+    return sets[0]
+  joined = sets[0].with_name(f'{sets[0].name}_and_more')
+  if not joined.exists():
+    vote_rows.join(joined, sets)
+  return joined
 
 
 def _run(
@@ -184,7 +201,7 @@ def _run(
     num_steps=num_steps,
     batch_size=BATCH_SIZE,
     seed=SEED,
-    evaluate_every=100,
+    evaluate_every=max(num_steps // 2, 1),
     save_every=50,
     objective=RewardSettings(loss='logistic'),
   )
@@ -192,7 +209,7 @@ def _run(
 
 def _announce(
   folder: pathlib.Path,
-  sets: Mapping[str, Mapping[str, pathlib.Path]],
+  rows: Collection[pathlib.Path],
   recipes: Sequence[Recipe],
   max_hours: float | None,
 ) -> None:
@@ -201,18 +218,23 @@ def _announce(
   Raises:
     InputError: if that is longer than asked.
   """
+  number = {p: batches.open_examples(p).num_examples for p in rows}
   seconds = 0.0
-  seen = set()
+  for path, num_rows in number.items():
+    if not path.with_name(f'{path.name}_activations').exists():
+      seconds += num_rows * _SECONDS_BELOW
   for recipe in recipes:
-    for split, path in sets[recipe.name].items():
-      num_rows = batches.open_examples(path).num_examples
-      target = path.with_name(f'{path.name}_activations')
-      if path not in seen and not target.exists():
-        seconds += num_rows * _SECONDS_BELOW
-      seen.add(path)
-      done = (folder / 'runs' / recipe.name / launch.ADAPTERS).exists()
-      if split == 'train' and not done:
-        seconds += recipe.epochs * num_rows * _SECONDS_STEP
+    if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists():
+      kind = 'votes' if recipe.with_opinion else 'statements'
+      seconds += (
+        recipe.epochs
+        * _SECONDS_STEP
+        * sum(
+          number[folder / 'rows' / f'{kind}_train_{half}']
+          for half, conversations in (('a', HALF_A), ('b', HALF_B))
+          if {*conversations} <= {*recipe.conversations}
+        )
+      )
   hours = seconds / 3600
   print(
     f'reward models: about {hours:.1f} hours on two cores, less with more',

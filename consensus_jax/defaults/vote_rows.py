@@ -67,6 +67,45 @@ def write(
   )
 
 
+def join(
+  path: str | os.PathLike[str], parts: Sequence[str | os.PathLike[str]]
+) -> None:
+  """Writes the examples of several sets as one, in their order.
+
+  Args:
+    path: a folder that does not exist.
+    parts: sets of equal features, of different people.
+
+  Raises:
+    InputError: if one cannot be read, or the whole cannot be written.
+  """
+  sets = [batches.open_examples(part) for part in parts]
+  names = {
+    name: _names(each for part in sets for each in part.meta[name])
+    for name in ('participants', 'questions')
+  }
+
+  def rows() -> Iterator[dict[str, np.ndarray]]:
+    for part in sets:
+      moved = {
+        name: np.array([names[name][each] for each in part.meta[name]])
+        for name in names
+      }
+      for i in range(part.num_examples):
+        row = {name: x[i : i + 1] for name, x in part.features.items()}
+        for name, places in moved.items():
+          row[name] = places[row[name]].astype(np.int32)
+        yield row
+
+  about = {
+    name: value
+    for name, value in sets[0].meta.items()
+    if name not in ('schema', 'kind', 'num_examples', 'features')
+  }
+  lists = {name: list(each) for name, each in names.items()}
+  batches.write_examples(path, rows(), about | lists, kind='reward')
+
+
 def _names(names: Iterable[str]) -> Mapping[str, int]:
   return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
