@@ -12,6 +12,9 @@ from consensus_jax.data.example_settings import ExampleSettings
 from consensus_jax.strict_json import InputError
 
 _CACHE = 'examples'
+# Of a reward model that learns from votes: people are described by few votes
+# and judge short statements, and the rest of a longer row is padding.
+_ROW_LENGTH_OF_VOTES = 512
 # Settings of an example, by how they are given.
 _WORDS = {
   'judgement': 'what the reward model learns from',
@@ -21,7 +24,7 @@ _WORDS = {
   'long_examples': 'cut the longest opinions, or leave the example out',
 }
 _NUMBERS = {
-  'row_length': 'tokens of a row',
+  'row_length': f'tokens of a row (rewards from votes: {_ROW_LENGTH_OF_VOTES})',
   'statements_per_row': 'most statements of a row; a pair has two',
   'max_pairs': 'most pairs of one member of one deliberation',
   'max_opinions': 'most opinions of a prompt of the policy',
@@ -116,6 +119,8 @@ def _settings(
     for name in (*_WORDS, *_NUMBERS, *_LEAST, 'task', 'tokenizer')
     if (value := getattr(args, name)) is not None
   }
+  if chosen.get('judgement') == 'votes' and args.task != example_settings.SFT:
+    chosen.setdefault('row_length', _ROW_LENGTH_OF_VOTES)
   if args.opinions:
     chosen['opinions'] = tuple(args.opinions)
   return ExampleSettings(sources=tuple(sources), **chosen)

@@ -137,7 +137,7 @@ def _polis(args: argparse.Namespace) -> int:
       )
       note_all(report.warnings, report.excluded)
   record_files.write(args.out, records)
-  note(f'{args.out}: {len(records)} records')
+  note(f'{args.out}: {_records(len(records))}')
   return 0
 
 
@@ -162,7 +162,7 @@ def _habermas(args: argparse.Namespace) -> int:
   )
   note_all(report.warnings, report.excluded)
   record_files.write(args.out, records)
-  note(f'{args.out}: {len(records)} records')
+  note(f'{args.out}: {_records(len(records))}')
   return 0
 
 
@@ -185,7 +185,7 @@ def _import(args: argparse.Namespace) -> int:
     note(f'not read: {", ".join(imported.unused_columns)}')
   note_all((), imported.exclusions)
   record_files.write(args.out, imported.records)
-  note(f'{args.out}: {len(imported.records)} records')
+  note(f'{args.out}: {_records(len(imported.records))}')
   return 0
 
 
@@ -201,7 +201,7 @@ def _convert(args: argparse.Namespace) -> int:
     for error in excluded or ():
       note(f'left out: {error}')
   left_out = f', {len(excluded)} left out' if excluded else ''
-  note(f'{args.out}: {count} records{left_out}')
+  note(f'{args.out}: {_records(count)}{left_out}')
   return 0
 
 
@@ -233,10 +233,14 @@ def _split(args: argparse.Namespace) -> int:
     if part:
       file = folder / f'{name}{pathlib.Path(args.file).suffix}'
       record_files.write(file, _marked(part, name))
-      note(f'{file}: {len(part)} records')
+      note(f'{file}: {_records(len(part))}')
     else:
       note(f'{name}: stays empty')
   return 0
+
+
+def _records(count: int) -> str:
+  return '1 record' if count == 1 else f'{count} records'
 
 
 def _dealt(

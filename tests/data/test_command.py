@@ -8,7 +8,7 @@ import pytest
 import tiny_judged
 import tiny_models
 
-from consensus_jax.data import batches, command, record_files
+from consensus_jax.data import batches, command, materialise, record_files
 from consensus_jax.strict_json import InputError
 
 TOKENIZER = str(tiny_models.GOLDEN / 'tiny_qwen2')
@@ -75,7 +75,7 @@ def test_polis_becomes_records(tmp_path, capsys):
   (record,) = record_files.read(out)
   assert record.question.text == 'Should buses be free?'
   assert len(record.statements) == 3 and len(record.members) == 3
-  assert '1 records' in capsys.readouterr().err
+  assert capsys.readouterr().err.endswith(': 1 record\n')
   assert run('inspect', out) == 0
   shown = capsys.readouterr().out
   facts = dict(
@@ -242,6 +242,29 @@ def test_examples_are_prepared_and_shown(study, tmp_path, capsys):
   with pytest.raises(InputError, match='another tokenizer'):
     run('inspect', folder, '--tokenizer', other)
   assert run('inspect', folder, '--tokenizer', other, '--examples', 0) == 0
+
+
+@pytest.mark.parametrize(
+  ('task', 'extra', 'length'),
+  [
+    ('consensus_reward_ordinal', ('--judgement', 'votes'), 512),
+    ('consensus_reward_pairs', ('--judgement', 'votes'), 512),
+    ('consensus_reward_pairs', (), 1024),
+    ('consensus_sft', ('--judgement', 'votes'), 1024),
+    (
+      'consensus_reward_pairs',
+      ('--judgement', 'votes', '--row_length', 640),
+      640,
+    ),
+  ],
+)
+def test_rows_of_votes_are_shorter(monkeypatch, task, extra, length):
+  seen = []
+  monkeypatch.setattr(
+    materialise, 'materialise', lambda settings, cache: seen.append(settings)
+  )
+  assert run('prepare', 'polis:anywhere', '--task', task, *extra) == 0
+  assert [settings.row_length for settings in seen] == [length]
 
 
 def test_packed_rows_are_shown_with_their_special_tokens(
