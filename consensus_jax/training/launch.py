@@ -332,6 +332,7 @@ def _export(
     return
   params = distributed.gather(jax.jit(job.export)(trained, frozen))
   parts = {} if job.lora is None else distributed.gather(trained)
+  cut_points = distributed.gather(trained.get('cut_points'))
   if not distributed.is_writer():
     return
   model = pretrained.Pretrained(
@@ -340,6 +341,7 @@ def _export(
     tokenizer=source.tokenizer,
     name=folder.name,
     sha256='',
+    cut_points=cut_points,
   )
   try:
     _replace(
@@ -351,7 +353,7 @@ def _export(
         lora=job.lora,
         base_sha256=source.sha256,
         reward_head=parts.get(HEAD),
-        cut_points=parts.get('cut_points'),
+        cut_points=cut_points,
       )
       _replace(
         folder / ADAPTERS,

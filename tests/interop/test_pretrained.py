@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -211,3 +212,30 @@ def test_special_ids_are_exported(tmp_path):
   for name in ('config.json', 'generation_config.json'):
     values = json.loads((tmp_path / 'a' / name).read_text())
     assert expected.items() <= values.items()
+
+
+def test_cut_points_of_ordinal_regression_are_kept(tmp_path):
+  model = pretrained.load_pretrained(LLAMA)
+  assert model.cut_points is None
+  cuts = np.array([-1.5, 0.1, 2 / 3], np.float32)
+  folder = tmp_path / 'model'
+  pretrained.save_pretrained(
+    folder, dataclasses.replace(model, cut_points=cuts)
+  )
+  found = pretrained.load_pretrained(folder)
+  np.testing.assert_array_equal(found.cut_points, cuts)
+  assert found.cut_points.dtype == np.float32
+  # They are no part of the weights, nor of what these are known by.
+  pretrained.save_pretrained(tmp_path / 'without', model)
+  without = pretrained.load_pretrained(tmp_path / 'without')
+  assert found.sha256 == without.sha256 and without.cut_points is None
+  about = folder / 'consensus_jax.json'
+  for damaged, message in (
+    ('{}', 'schema'),
+    (about.read_text().replace('-1.5', '"-1.5"'), 'list of numbers'),
+    (about.read_text().replace('-1.5', 'NaN'), 'list of numbers'),
+    ('[', 'no JSON'),
+  ):
+    about.write_text(damaged)
+    with pytest.raises(ModelFileError, match=message):
+      pretrained.load_pretrained(folder)

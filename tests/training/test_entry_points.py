@@ -14,7 +14,7 @@ from consensus_jax import gin_utils
 from consensus_jax.inference.scorer import reward
 from consensus_jax.interop import adapters, pretrained
 from consensus_jax.model import lora, transformer
-from consensus_jax.training import command
+from consensus_jax.training import command, losses
 
 LLAMA = str(tiny.GOLDEN / 'tiny_llama')
 OF_LLAMA = {'PRETRAINED': LLAMA, 'MODEL': None}
@@ -178,6 +178,33 @@ def test_adapters_of_a_policy_load_alone(data, tmp_path):
   assert not np.array_equal(
     exported['layers']['up'], base.params['layers']['up']
   )
+
+
+@pytest.mark.parametrize('adapted', [False, True])
+def test_an_export_has_the_cut_points_of_ordinal_regression(
+  data, tmp_path, adapted
+):
+  folder = tmp_path / 'run'
+  args = tiny.arguments(
+    'reward_model',
+    folder,
+    data['reward_model'][0],
+    NUM_STEPS=2,
+    LOSS='ordinal',
+    LORA=tiny.Gin('@lora.LoraConfig()') if adapted else None,
+    **OF_LLAMA,
+  )
+  assert command.main('reward_model', args) == 0
+  wanted = tiny.arrays(folder, 2)['params', 'cut_points']
+  assert not np.array_equal(wanted, losses.initial_cut_points())
+  found = pretrained.load_pretrained(folder / 'export')
+  np.testing.assert_array_equal(found.cut_points, wanted)
+  if adapted:
+    base = pretrained.load_pretrained(LLAMA)
+    alone = adapters.load_adapters(
+      folder / 'adapters', base.config, base.sha256
+    )
+    np.testing.assert_array_equal(alone.cut_points, wanted)
 
 
 @pytest.mark.parametrize(
