@@ -11,7 +11,7 @@ from consensus_jax.data.arguments import note
 from consensus_jax.data.records import JudgedDeliberation
 from consensus_jax.evaluation.cases import Case
 from consensus_jax.evaluation.predict import embeddings
-from consensus_jax.mediator import LanguageModel
+from consensus_jax.language_model import LanguageModel
 
 Features = Float[np.ndarray, 'rows features']
 
@@ -42,15 +42,15 @@ def popularity(
 
   Args:
     cases: of conversations.
-    records: of the same conversations; a person who stands in several records
-      of one conversation counts once.
+    records: of the same groups, or conversations if they have none; a person
+      who stands in several records of one group counts once.
   """
   votes: dict[tuple[str, str], dict[str, int]] = {}
   for record in records:
     for member in record.members:
       for index, vote in zip(member.judged, member.votes):
         if vote:
-          key = record.id, record.statements[index].id
+          key = record.group or record.id, record.statements[index].text
           votes.setdefault(key, {})[member.participant] = vote
   sums = {
     key: np.array(
@@ -60,7 +60,7 @@ def popularity(
   }
 
   def log_odds(case: Case, statement: str) -> float:
-    key = case.conversation, statement
+    key = case.group or case.conversation, statement
     if key not in sums:
       return 0.0
     own = votes[key].get(case.participant, 0)
@@ -68,7 +68,7 @@ def popularity(
     return float(np.log((agree + 1) / (disagree + 1)))
 
   return [
-    np.array([log_odds(case, each) for each in case.statement_ids])
+    np.array([log_odds(case, each) for each in case.statements])
     for case in cases
   ]
 

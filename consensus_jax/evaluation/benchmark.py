@@ -29,14 +29,14 @@ class Counts:
   Attributes:
     judgements: votes for or against.
     people: who gave them.
-    people_with_pairs: who voted for something and against something else.
+    cases_with_pairs: a person and question with votes for and against.
     conversations: whose people they are.
     agree: share of judgements that are for the statement.
   """
 
   judgements: int
   people: int
-  people_with_pairs: int
+  cases_with_pairs: int
   conversations: int
   agree: float
 
@@ -104,7 +104,7 @@ def compare(
   """Measures systems on cases, with 95% intervals over people.
 
   Args:
-    cases: people and their votes, each person once.
+    cases: people and their votes, a person once in a conversation.
     systems: by name, rewards of every case; NaN where a system says nothing.
     log_odds: systems whose rewards are log-odds of agreeing.
     differences: pairs of names: the first minus the second.
@@ -120,8 +120,11 @@ def compare(
     raise ValueError(f'{unknown} are no systems; there are {[*systems]}')
   people = [(case.conversation, case.participant) for case in cases]
   if not people or len({*people}) < len(people):
-    raise ValueError('cases must be of one person or more, each there once')
-  weights = intervals.draw(len(cases), num_draws, seed=seed)
+    raise ValueError(
+      'cases must be one or more, a person once in a conversation'
+    )
+  num_people = len({case.participant for case in cases})
+  weights = intervals.draw(num_people, num_draws, seed=seed)
   # The first row is everybody once: the estimate.
   weights = np.concatenate([np.ones_like(weights[:1]), weights])
   judged = {
@@ -187,7 +190,7 @@ def _counts(of: Judgements) -> Counts:
   return Counts(
     judgements=len(of.agree),
     people=len(np.unique(of.people)),
-    people_with_pairs=int((~np.isnan(measures.pair_accuracies(of))).sum()),
+    cases_with_pairs=int((~np.isnan(measures.pair_accuracies(of))).sum()),
     conversations=len(np.unique(of.conversations)),
     agree=float(of.agree.mean()) if len(of.agree) else float('nan'),
   )

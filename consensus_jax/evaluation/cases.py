@@ -18,13 +18,15 @@ class Case:
   """One person of a conversation, and how they voted on some statements.
 
   Attributes:
-    conversation: id of the record; names of people are unique within it.
-    participant: who voted.
+    conversation: id of the record; a person is in it once.
+    participant: who voted; equal names are the same person everywhere.
     question: what the conversation is about.
     opinion: what is known of the person; '' for nothing.
     statements: what they voted on; none is their own.
     votes: 1 (for) or -1 (against), one a statement.
     statement_ids: unique within the conversation, one a statement.
+    group: people who deliberated together share it, over several records too;
+      '' if they are those of the conversation.
 
   Raises:
     ValueError: if there are not as many votes and ids as statements, none at
@@ -38,6 +40,7 @@ class Case:
   statements: tuple[str, ...]
   votes: tuple[int, ...]
   statement_ids: tuple[str, ...]
+  group: str = ''
 
   def __post_init__(self):
     lengths = {len(self.statements), len(self.votes), len(self.statement_ids)}
@@ -191,6 +194,7 @@ def _case(
     statements=tuple(record.statements[index].text for index, _ in chosen),
     votes=tuple(vote for _, vote in chosen),
     statement_ids=tuple(record.statements[index].id for index, _ in chosen),
+    group=record.group,
   )
 
 

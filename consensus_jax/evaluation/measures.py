@@ -1,6 +1,6 @@
 """How well rewards predict votes: numbers of all draws of people at once.
 
-`training.metrics` has the same numbers without draws; there a person is a row.
+`training.metrics` has the same numbers without draws; there a case is a row.
 Each measure takes judgements and weights of people, and returns one value a
 draw, NaN where it is undefined.
 """
@@ -30,17 +30,28 @@ class Judgements:
     rewards: finite.
     agree: whether the vote is for the statement.
     lengths: of the statements, in characters.
-    people: whose each is.
-    conversations: of each.
-    num_people: in all; some may have no judgement here.
+    cases: of which case each is.
+    owners: whose each case is; a person may have several. Some cases and people
+      may have no judgement here.
+    conversations: of each judgement.
   """
 
   rewards: Float[np.ndarray, 'judged']
   agree: Bool[np.ndarray, 'judged']
   lengths: Int[np.ndarray, 'judged']
-  people: Int[np.ndarray, 'judged']
+  cases: Int[np.ndarray, 'judged']
+  owners: Int[np.ndarray, 'cases']
   conversations: Int[np.ndarray, 'judged']
-  num_people: int
+
+  @property
+  def people(self) -> Int[np.ndarray, 'judged']:
+    """Whose each judgement is."""
+    return self.owners[self.cases]
+
+  @property
+  def num_people(self) -> int:
+    """In all, with a judgement here or not."""
+    return int(self.owners.max(initial=-1)) + 1
 
   def where(self, chosen: Bool[np.ndarray, 'judged']) -> 'Judgements':
     """Some of them, of the same people."""
@@ -48,7 +59,7 @@ class Judgements:
       self,
       **{
         name: getattr(self, name)[chosen]
-        for name in ('rewards', 'agree', 'lengths', 'people', 'conversations')
+        for name in ('rewards', 'agree', 'lengths', 'cases', 'conversations')
       },
     )
 
@@ -59,7 +70,7 @@ Measure = Callable[[Judgements, Weights], Float[np.ndarray, 'draws']]
 def judgements(
   cases: Sequence[Case], rewards: Sequence[np.ndarray]
 ) -> Judgements:
-  """All judgements of the cases, each person a case; NaN rewards stay.
+  """All judgements of the cases; NaN rewards stay.
 
   Raises:
     ValueError: if there is not one reward a statement, or one is infinite.
@@ -75,13 +86,15 @@ def judgements(
   sizes = [len(case.statements) for case in cases]
   names = [case.conversation for case in cases]
   _, conversations = np.unique(names, return_inverse=True)
+  people = {case.participant: None for case in cases}
+  places = {name: place for place, name in enumerate(people)}
   return Judgements(
     rewards=np.concatenate([*rewards, np.zeros(0)]).astype(np.float64),
     agree=np.array([vote > 0 for case in cases for vote in case.votes], bool),
     lengths=np.array([len(s) for case in cases for s in case.statements], int),
-    people=np.repeat(np.arange(len(cases)), sizes),
+    cases=np.repeat(np.arange(len(cases)), sizes),
+    owners=np.array([places[case.participant] for case in cases], int),
     conversations=np.repeat(conversations.astype(int), sizes),
-    num_people=len(cases),
   )
 
 
@@ -107,22 +120,22 @@ def auc_by_conversation(
 def pair_accuracy(
   of: Judgements, weights: Weights
 ) -> Float[np.ndarray, 'draws']:
-  """Pairs of a person's statements, one for and one against, in order.
+  """Pairs of a case's statements, one for and one against, in order.
 
-  Equal rewards are half right. The accuracy of each person who has such
-  pairs, and the mean of people.
+  Equal rewards are half right. The accuracy of each case that has such pairs,
+  and the mean of cases.
   """
-  return weighted_mean(pair_accuracies(of), weights)
+  return weighted_mean(pair_accuracies(of), weights[:, of.owners])
 
 
-def pair_accuracies(of: Judgements) -> Float[np.ndarray, 'people']:
-  """The accuracy of each person: the AUC of their own statements."""
-  found = np.full(of.num_people, np.nan)
-  for person, places in _by_person(of):
+def pair_accuracies(of: Judgements) -> Float[np.ndarray, 'cases']:
+  """The accuracy of each case: the AUC of its own statements."""
+  found = np.full(len(of.owners), np.nan)
+  for case, places in _by_case(of):
     agreed = of.rewards[places][of.agree[places]]
     other = of.rewards[places][~of.agree[places]]
     if len(agreed) and len(other):
-      found[person] = np.mean(np.sign(agreed[:, None] - other) / 2 + 0.5)
+      found[case] = np.mean(np.sign(agreed[:, None] - other) / 2 + 0.5)
   return found
 
 
@@ -157,17 +170,17 @@ def length_correlation(
 ) -> Float[np.ndarray, 'draws']:
   """Spearman's correlation of rewards with lengths of statements.
 
-  Within what one person judged, so within a question; mean of people. Those
-  with fewer than three statements, or all of one length, are left out; rewards
-  that are all one correlate to 0.
+  Within a case, so within a question and what one person judged; mean of
+  cases. Those with fewer than three statements, or all of one length, are left
+  out; rewards that are all one correlate to 0.
   """
-  found = np.full(of.num_people, np.nan)
-  for person, places in _by_person(of):
+  found = np.full(len(of.owners), np.nan)
+  for case, places in _by_case(of):
     lengths, rewards = of.lengths[places], of.rewards[places]
     if len(places) >= 3 and np.ptp(lengths):
       x, y = stats.rankdata(lengths), stats.rankdata(rewards)
-      found[person] = np.corrcoef(x, y)[0, 1] if np.ptp(rewards) else 0.0
-  return weighted_mean(found, weights)
+      found[case] = np.corrcoef(x, y)[0, 1] if np.ptp(rewards) else 0.0
+  return weighted_mean(found, weights[:, of.owners])
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -183,12 +196,12 @@ OF_LOG_ODDS: Mapping[str, Measure] = {
 }
 
 
-def _by_person(of):
-  order = np.argsort(of.people, kind='stable')
-  starts = np.flatnonzero(np.diff(of.people[order])) + 1
+def _by_case(of):
+  order = np.argsort(of.cases, kind='stable')
+  starts = np.flatnonzero(np.diff(of.cases[order])) + 1
   for places in np.split(order, starts):
     if len(places):
-      yield of.people[places[0]], places
+      yield of.cases[places[0]], places
 
 
 def _sums(of, values) -> np.ndarray:

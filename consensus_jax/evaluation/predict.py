@@ -18,16 +18,19 @@ from consensus_jax.data.arguments import note
 from consensus_jax.data.progress import shown
 from consensus_jax.deliberation import Deliberation, Opinion
 from consensus_jax.evaluation.cases import Case, quoted
-from consensus_jax.inference.buckets import bucket, round_up
+from consensus_jax.inference.buckets import bucket
 from consensus_jax.inference.embeddings import embed
-from consensus_jax.mediator import LanguageModel, _answer_direction
+from consensus_jax.language_model import LanguageModel
+from consensus_jax.mediator import _answer_direction
 from consensus_jax.overflow import fit
 from consensus_jax.training.objectives import rewards_of
 
 # One array a case, one number a statement; NaN where a system says nothing.
 Rewards = Sequence[Float[np.ndarray, '_']]
 
-_STATEMENTS_MULTIPLE = 8
+# Statements of a row, at most: one shape for all calls.
+_STATEMENTS = 32
+_SMALLEST_WIDTH = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +79,16 @@ def rewards(
   rows = _rows(model, cases, row_length)
   found = [np.zeros(len(case.statements), np.float32) for case in cases]
   head = _head(model)
-  most = max((len(row.places) for row in rows), default=1)
-  num_statements = round_up(most, _STATEMENTS_MULTIPLE)
   # The longest first: what does not fit into the memory fails at once.
   order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
   total, done = sum(map(len, found)), 0
   with shown(title, 'rewards') as report:
     while order:
-      width = min(bucket(rows[order[0]].length, 64), row_length)
+      width = bucket(rows[order[0]].length, _SMALLEST_WIDTH)
+      width = min(width, row_length)
       size = max(tokens_per_call // width, 1)
       chosen, order = [rows[i] for i in order[:size]], order[size:]
-      batch = _batch(chosen, size, width, num_statements)
+      batch = _batch(chosen, size, width)
       values = np.asarray(
         _rewards(model.params, head, batch, config=model.config)
       )
@@ -128,10 +130,9 @@ def embeddings(
     max_tokens: of a text; what follows is cut off, and a note says how often.
     title: of what is shown.
   """
-  distinct, inverse = np.unique(
-    [prompts.one_line(text) or '.' for text in texts], return_inverse=True
-  )
-  tokens = [model.tokenizer.encode(str(text)) for text in distinct]
+  lines = [prompts.one_line(text) or '.' for text in texts]
+  places = {line: place for place, line in enumerate(dict.fromkeys(lines))}
+  tokens = [model.tokenizer.encode(line) for line in places]
   _note_cut(sum(len(ids) > max_tokens for ids in tokens), 'texts', max_tokens)
   with shown(title, 'texts') as report:
     found = embed(
@@ -140,7 +141,7 @@ def embeddings(
       [ids[:max_tokens] for ids in tokens],
       progress=report,
     )
-  return found[inverse]
+  return found[[places[line] for line in lines]]
 
 
 def _rows(model, cases, row_length) -> list[_Row]:
@@ -173,7 +174,7 @@ def _rows(model, cases, row_length) -> list[_Row]:
     places: list[int] = []
     left = row_length - len(prefix)
     for place, ids in enumerate(statements):
-      if len(ids) > left:
+      if len(ids) > left or len(places) == _STATEMENTS:
         rows.append(_row(index, places, prefix, statements))
         places, left = [], row_length - len(prefix)
       places.append(place)
@@ -207,7 +208,7 @@ def _cut(case, prefix_of, tokenizer, room) -> str:
   return fitted.opinions[0].text
 
 
-def _batch(rows, size, width, num_statements) -> dict[str, np.ndarray]:
+def _batch(rows, size, width) -> dict[str, np.ndarray]:
   """Rows as `objectives.rewards_of` takes them; what is left is padding."""
   batch = {
     name: np.zeros((size, length), np.int32)
@@ -215,7 +216,7 @@ def _batch(rows, size, width, num_statements) -> dict[str, np.ndarray]:
       ('tokens', width),
       ('segment_ids', width),
       ('positions', width),
-      ('ends', num_statements),
+      ('ends', _STATEMENTS),
     )
   }
   for index, row in enumerate(rows):

@@ -14,7 +14,7 @@ from consensus_jax.data.records import JudgedDeliberation
 from consensus_jax.evaluation import baselines as rules
 from consensus_jax.evaluation import predict
 from consensus_jax.evaluation.cases import Case, swapped, without_opinion
-from consensus_jax.mediator import LanguageModel
+from consensus_jax.language_model import LanguageModel
 
 Predict = Callable[[Sequence[Case]], list[np.ndarray]]
 HeldOut = Literal['conversation', 'participant']

@@ -1,5 +1,7 @@
 """Baselines by hand; logistic regression against scikit-learn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_cases import case, language_model
@@ -45,6 +47,11 @@ def test_popularity_leaves_out_the_persons_own_vote_and_passes():
   np.testing.assert_allclose(new, np.log([4 / 2, 1 / 2]))
   np.testing.assert_allclose(q, np.log([3 / 2]))
   np.testing.assert_allclose(absent, 0)
+  # Under another id, but of the same group.
+  same = [dataclasses.replace(each, group=each.id) for each in records]
+  case_of_group = dataclasses.replace(case('new', 'c/2'), group='c')
+  (found,) = baselines.popularity([case_of_group], same)
+  np.testing.assert_allclose(found, new)
   # Somebody who stands in two records of a conversation is one person.
   twice = [records[0], records[0]]
   np.testing.assert_allclose(baselines.popularity(cases, twice)[1], new)

@@ -75,12 +75,12 @@ def test_counts_by_hand():
   assert comparison.counts == benchmark.Counts(
     judgements=6,
     people=3,
-    people_with_pairs=2,
+    cases_with_pairs=2,
     conversations=2,
     agree=4 / 6,
   )
   assert comparison.rows[0].counts == benchmark.Counts(
-    judgements=3, people=2, people_with_pairs=0, conversations=1, agree=1.0
+    judgements=3, people=2, cases_with_pairs=0, conversations=1, agree=1.0
   )
 
 
@@ -89,9 +89,9 @@ def test_what_does_not_fit_is_refused():
   systems = {'a': [np.zeros(2)]}
   with pytest.raises(ValueError, match=r"\['b'\] are no systems"):
     benchmark.compare(cases, systems, differences=[('a', 'b')])
-  with pytest.raises(ValueError, match='each there once'):
+  with pytest.raises(ValueError, match='once in a conversation'):
     benchmark.compare(cases * 2, {'a': [np.zeros(2)] * 2})
-  with pytest.raises(ValueError, match='each there once'):
+  with pytest.raises(ValueError, match='once in a conversation'):
     benchmark.compare([], {})
 
 

@@ -23,6 +23,7 @@ def record():
   return JudgedDeliberation(
     id='town',
     source='polis',
+    group='council',
     question=Question(text='What now?'),
     statements=tuple(
       Statement(text=f'Text {i}.', id=f's{i}', author='ann' if i == 3 else '')
@@ -52,6 +53,7 @@ def test_passes_and_own_statements_are_left_out_and_counted():
       statements=('Text 0.', 'Text 2.'),
       votes=(1, -1),
       statement_ids=('s0', 's2'),
+      group='council',
     ),
   )
   assert [(e.kind, e.reason, e.count) for e in excluded] == [

@@ -1,5 +1,7 @@
 """Measures by hand, against scipy, and against `training.metrics`."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -66,9 +68,11 @@ def test_a_draw_is_the_measure_of_people_repeated(name):
   found = measure(measures.judgements(cases, rewards), weights)
   for counts, value in zip(weights, found, strict=True):
     places = np.repeat(np.arange(len(cases)), counts)
-    of = measures.judgements(
-      [cases[i] for i in places], [rewards[i] for i in places]
-    )
+    copies = [
+      dataclasses.replace(cases[i], participant=f'{place}')
+      for place, i in enumerate(places)
+    ]
+    of = measures.judgements(copies, [rewards[i] for i in places])
     (expected,) = measure(of, ONCE((1, len(places))))
     np.testing.assert_allclose(value, expected, rtol=1e-9)
 
@@ -135,3 +139,19 @@ def test_rewards_that_do_not_fit_are_refused():
   for bad in (np.zeros(3), np.array([0.0, np.inf])):
     with pytest.raises(ValueError, match='p: 2 finite rewards'):
       measures.judgements([case()], [bad])
+
+
+def test_a_person_of_two_conversations_is_drawn_as_one():
+  cases = [
+    case('p', 'x', votes=(1, -1)),
+    case('q', 'x', votes=(1, -1)),
+    case('p', 'y', votes=(1, -1)),
+  ]
+  rewards = [np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([1.0, 0.0])]
+  of = measures.judgements(cases, rewards)
+  assert of.num_people == 2 and of.people.tolist() == [0, 0, 1, 1, 0, 0]
+  weights = np.array([[1, 1], [2, 0], [1, 2]])
+  found = measures.pair_accuracy(of, weights)
+  np.testing.assert_allclose(found, [2 / 3, 1, 1 / 2])
+  # Pairs are of one question: 1, 1 and 0 of three.
+  np.testing.assert_allclose(measures.pair_accuracies(of), [1, 0, 1])

@@ -59,10 +59,9 @@ def test_rewards_are_those_of_the_mediator(name, stacked):
       (Opinion(case.participant, case.opinion),),
       case.statements,
     )
-    outcome = both.rank(deliberation)
-    expected = [candidate.rewards[0] for candidate in outcome.candidates]
+    expected, _ = both._rewards(deliberation, case.statements, 'error', None)
     assert values.dtype == np.float32
-    np.testing.assert_allclose(values, expected, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(values, expected[:, 0], rtol=2e-4, atol=2e-4)
 
 
 def test_rows_and_calls_change_nothing():
@@ -135,3 +134,16 @@ def test_embeddings_are_those_of_the_texts():
   ]
   expected = embed(model.params, model.config, tokens)
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_hold_every_statement_once_and_no_more_than_they_can():
+  model = language_model('tiny_llama_reward')
+  cases = random_cases(6, seed=3) + random_cases(1, seed=4, count=100)
+  for row_length in (256, 2048):
+    rows = predict._rows(model, cases, row_length)
+    places = [[] for _ in cases]
+    for row in rows:
+      assert row.length <= row_length
+      assert len(row.places) == len(row.statements) <= predict._STATEMENTS
+      places[row.case] += row.places
+    assert places == [[*range(len(case.statements))] for case in cases]
