@@ -9,9 +9,12 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import socket
+import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +22,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from consensus_jax.strict_json import InputError
+
+# The exit code of one of several processes that cannot go on.
+LOST = 5
 
 _RETRY_SECONDS = 0.2
 
@@ -167,6 +173,39 @@ def _report(cluster: Cluster, deadline: float) -> str:
     f'process 0 at {cluster.coordinator} did not answer within '
     f'{cluster.timeout:g} s'
   )
+
+
+@contextlib.contextmanager
+def together(alike: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+  """Ends this process, with code `LOST`, on an error that others do not share.
+
+  One that is killed takes its part of every sum along, and the others hear of
+  it as an error of jax, or of a checkpoint that waits for it. They end where
+  they stand: on its way out Python would wait, for minutes, for the one that is
+  gone, and so would the others for one that fails alone. What is half saved
+  does not count anyway.
+
+  Args:
+    alike: errors that all processes raise at the same step. They pass, as does
+      every error of a process that is the only one.
+  """
+  try:
+    yield
+  except Exception as error:
+    if jax.process_count() == 1 or isinstance(error, alike):
+      raise
+    if not isinstance(error, ValueError | OSError | RuntimeError):
+      traceback.print_exc()
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    print(
+      f'error: process {jax.process_index()} of {jax.process_count()} cannot '
+      f'go on: {reason[:300].rstrip(".")}. If another process has ended, that '
+      'is why: see what it said. Start all again, and the run goes on from its '
+      'last checkpoint',
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(LOST)
 
 
 def is_writer() -> bool:

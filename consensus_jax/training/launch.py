@@ -30,7 +30,7 @@ from consensus_jax.training import (
 )
 from consensus_jax.training.checkpoints import Checkpoints
 from consensus_jax.training.initialise import CHECKPOINTS, Source
-from consensus_jax.training.interruption import Interruption
+from consensus_jax.training.interruption import Interrupted, Interruption
 from consensus_jax.training.job import ADAPTERS, HEAD, Job, make_job
 from consensus_jax.training.progress import Diverged, Progress
 from consensus_jax.training.settings import PolicyRun, RewardRun
@@ -69,6 +69,9 @@ def train(run: PolicyRun | RewardRun, operative: str = '') -> None:
     saved = stack.enter_context(
       Checkpoints(folder / CHECKPOINTS, keep=run.keep, note=notes.append)
     )
+    # Inside, as leaving `saved` waits for the others.
+    alike = InputError, Interrupted, Diverged
+    stack.enter_context(distributed.together(alike))
     resuming = saved.started
     source = _resumed(run, folder) if resuming else initialise.find(run)
     for each in (examples, validation):

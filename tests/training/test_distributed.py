@@ -148,6 +148,35 @@ def test_one_process_decides_for_itself():
   distributed.wait_for_all('nothing')
 
 
+def test_one_of_several_that_fails_alone_ends_at_once(monkeypatch, capsys):
+  class Ended(BaseException):
+    pass
+
+  def end(code):
+    raise Ended(code)
+
+  def fail(error):
+    with distributed.together((KeyError,)):
+      raise error
+
+  monkeypatch.setattr(distributed.os, '_exit', end)
+  with pytest.raises(OSError, match='full'):
+    fail(OSError('full'))
+  monkeypatch.setattr(jax, 'process_count', lambda: 3)
+  with pytest.raises(KeyError):
+    fail(KeyError('everyone has it'))
+  assert capsys.readouterr().err == ''
+  with pytest.raises(Ended, match=str(distributed.LOST)):
+    fail(OSError('the disk is full.\nAnd more.'))
+  (line,) = capsys.readouterr().err.splitlines()
+  assert 'process 0 of 3 cannot go on: the disk is full. If another' in line
+  # Nobody expects this one: it comes with where it was.
+  with pytest.raises(Ended):
+    fail(AssertionError())
+  errors = capsys.readouterr().err
+  assert 'Traceback' in errors and 'cannot go on: AssertionError. If' in errors
+
+
 def mesh_of(data, fsdp, tensor):
   return [
     f'--gin.settings.MeshShape.{name}={size}'
