@@ -41,7 +41,7 @@ _FRACTIONS = {'train': 0.8, 'validation': 0.1, 'ood_test': 0.1}
 # Those whom a member of a group is drawn from: the nearest by what they speak
 # of. In a conversation on everything in a town, people drawn at random have
 # nothing to agree on.
-_NEAREST = 12
+_NEAREST = 8
 
 
 def seed_splits(records: Iterable[JudgedDeliberation]) -> dict[str, Groups]:
@@ -81,6 +81,21 @@ def without_statements(records: Iterable[JudgedDeliberation]) -> Groups:
   )
 
 
+def only_consensus(records: Iterable[JudgedDeliberation]) -> Groups:
+  """Records of the seed set with their consensus as the only statement.
+
+  A policy learns from that one; the others are there for the reward model.
+  """
+  return tuple(
+    dataclasses.replace(
+      bare,
+      statements=tuple(s for s in record.statements if s.id == 'consensus'),
+    )
+    for record in records
+    for bare in without_statements((record,))
+  )
+
+
 def polis_groups(
   records: Iterable[JudgedDeliberation],
   *,
@@ -95,8 +110,8 @@ def polis_groups(
 
   The first member of each group is the next of the writers in random order, so
   that all have their turn before one comes again; the others are drawn among
-  the writers whose comments have most words in common with the first one's.
-  They need not be of one mind.
+  the writers whose comments have most words in common with the first one's,
+  those of the question aside. They need not be of one mind.
 
   Args:
     records: conversations, with the people of one split only.
@@ -121,7 +136,8 @@ def polis_groups(
       excluded.add('conversation', reason, record.id)
       continue
     rng = random.Random(f'{seed}/{record.id}')
-    subjects = [content(member.opinion) for member in writers]
+    asked = content(record.question.text)
+    subjects = [content(member.opinion) - asked for member in writers]
     firsts: list[int] = []
     while len(firsts) < num_groups:
       firsts += rng.sample(range(len(writers)), len(writers))
@@ -158,6 +174,7 @@ def question_groups(
 
   No person wrote an opinion on these questions here. The affirming and the
   negating position statement stand for the two sides; they give no reasons.
+  Questions for training that share one with a held-out question are left out.
 
   Args:
     questions: of the bank.
@@ -170,6 +187,13 @@ def question_groups(
   Raises:
     InputError: if there is no such question with both statements.
   """
+  questions = tuple(questions)
+  held_out = {
+    normalised(side)
+    for question in questions
+    if split == 'train' and question.split != 'train'
+    for side in (question.affirming, question.negating)
+  }
   fit = [
     question
     for question in questions
@@ -177,6 +201,9 @@ def question_groups(
     and question.topic not in excluded_topics
     and question.affirming
     and question.negating
+    and held_out.isdisjoint(
+      map(normalised, (question.affirming, question.negating))
+    )
   ]
   if not fit:
     raise InputError(

@@ -23,6 +23,7 @@ from consensus_jax.deliberation import Deliberation
 from consensus_jax.policy_data.words import (
   content,
   longest_run,
+  names,
   runs,
   sentences,
   share_of_runs,
@@ -123,7 +124,7 @@ _NAME = re.compile(r"(?<![\w'’-])[A-Z][\w’'-]*")
 _NAME_STEM = 4
 # Names that everybody has at hand and that tell nothing new.
 _COMMON_NAMES = frozenset(
-  words(
+  names(
     'Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February '
     'March April May June July August September October November December '
     'Christmas Easter God King Queen Crown Government Parliament Internet'
@@ -279,22 +280,16 @@ def new_names(text: str, said: Sequence[str]) -> set[str]:
   Names are compared by their first letters, in any case: people do not always
   write capitals.
   """
-  theirs = {name[:_NAME_STEM] for each in said for name in _names(each)}
+  theirs = {name[:_NAME_STEM] for each in said for name in names(each)}
   found = set()
   for sentence in sentences(text):
     for match in _NAME.finditer(sentence):
       before = sentence[: match.start()].rstrip(' "\'“‘(')
       # The first word, and that of a sentence quoted or after a colon.
       if before and before[-1] not in ':.!?':
-        found |= {*_names(match.group())}
+        found |= {*names(match.group())}
   known = _COMMON_NAMES | _SINGULAR | _PLURAL
   return {name for name in found - known if name[:_NAME_STEM] not in theirs}
-
-
-def _names(text: str) -> list[str]:
-  """The words of a text as names are compared: without plural or genitive."""
-  parts = [part for word in words(text) for part in word.split('-')]
-  return [part.removesuffix("'s").removesuffix('s') for part in parts if part]
 
 
 def repeated(own: Sequence[str]) -> float:

@@ -64,6 +64,12 @@ def words(text: str) -> list[str]:
   return _WORD.findall(text.casefold())
 
 
+def names(text: str) -> list[str]:
+  """The words of a text as names are compared: without plural or genitive."""
+  parts = [part for word in words(text) for part in word.split('-')]
+  return [part.removesuffix("'s").removesuffix('s') for part in parts]
+
+
 def sentences(text: str) -> list[str]:
   """The sentences of a text, by their full stops."""
   return [part for part in _SENTENCE_END.split(text.strip()) if part]
