@@ -16,7 +16,7 @@ import numpy as np
 from consensus_jax.inference import compute
 from consensus_jax.inference.sampler import Sampling, sample
 from consensus_jax.inference.scorer import score
-from consensus_jax.mediator import LanguageModel
+from consensus_jax.language_model import LanguageModel
 
 
 def main(

@@ -11,6 +11,7 @@ import consensus_jax
 from consensus_jax import question_command, settings
 from consensus_jax.data import command as data_command
 from consensus_jax.deliberation import InputError
+from consensus_jax.evaluation import command as evaluation_command
 from consensus_jax.social_choice import names
 from consensus_jax.training import command as training_command
 from consensus_jax.training import compile_arguments
@@ -100,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
       'train a policy or a reward model',
       training_command.add_train_verbs,
       training_command.run_train_verb,
+    ),
+    (
+      'evaluate',
+      'measure how well reward models predict real people',
+      evaluation_command.add_arguments,
+      evaluation_command.run,
     ),
     (
       'plot',

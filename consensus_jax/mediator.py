@@ -95,7 +95,7 @@ class Mediator:
       ModelFileError: if the model computes no numbers.
     """
     start = time.perf_counter()
-    samples, truncations = self._write(deliberation, settings, progress)
+    samples, truncations = self.write(deliberation, settings, progress)
     written = time.perf_counter()
     outcome = self._choose(
       deliberation,
@@ -136,13 +136,18 @@ class Mediator:
     given = self._given(deliberation)
     return self._choose(deliberation, given, settings, (), progress)
 
-  def _write(
+  def write(
     self,
     deliberation: Deliberation,
     settings: Settings,
-    progress: Report | None,
+    progress: Report | None = None,
   ) -> tuple[list[Sample], tuple[dict[str, Any], ...]]:
-    """Statements of the policy, and what had to be cut of opinions."""
+    """Statements of the policy, and what had to be cut of opinions.
+
+    Raises:
+      InputError: if the opinions do not fit into the model's context.
+      ModelFileError: if the model computes no numbers.
+    """
     policy = self.policy
     make_prompt = functools.partial(
       prompts.policy_prompt,
@@ -268,7 +273,7 @@ class Mediator:
       ]
       make_prefix = prompts.reward_prefix_ids
     else:
-      head = _answer_direction(model)
+      head = answer_direction(model)
       continuations = [
         prompts.rater_continuation(text, tokenizer) for text in texts
       ]
@@ -316,7 +321,7 @@ class Mediator:
     }
 
 
-def _answer_direction(model: LanguageModel) -> jax.Array:
+def answer_direction(model: LanguageModel) -> jax.Array:
   """The linear reward of the prompted rater.
 
   A difference of two logits is the log-odds of their tokens, and a logit is

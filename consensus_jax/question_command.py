@@ -122,11 +122,11 @@ def _check_seed(seed: int) -> None:
 
 
 def _load(path: str | None) -> Any:
-  from consensus_jax import mediator
+  from consensus_jax import language_model
   from consensus_jax.inference import compute
 
   compute.keep_compilations()
-  model = mediator.LanguageModel.load(path)
+  model = language_model.LanguageModel.load(path)
   note(f'{model.name}: loaded')
   return model
 

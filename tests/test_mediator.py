@@ -18,7 +18,8 @@ from consensus_jax.deliberation import (
   Opinion,
   Outcome,
 )
-from consensus_jax.mediator import LanguageModel, Mediator
+from consensus_jax.language_model import LanguageModel
+from consensus_jax.mediator import Mediator
 from consensus_jax.settings import Settings
 
 BRIEF = Settings(num_candidates=3, max_tokens=8, temperature=1.0)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import tiny_models
 
-from consensus_jax import mediator
 from consensus_jax.data.records import (
   JudgedDeliberation,
   Member,
@@ -15,6 +14,7 @@ from consensus_jax.data.records import (
   Statement,
 )
 from consensus_jax.evaluation.cases import Case
+from consensus_jax.language_model import LanguageModel
 from consensus_jax.model import transformer
 
 
@@ -74,6 +74,4 @@ def language_model(name, *, stacked=False):
   if not stacked:
     params = transformer.unstack_layers(params)
   config = dataclasses.replace(found.config, max_length=2048)
-  return mediator.LanguageModel(
-    config, params, found.tokenizer, name, 'sha', 'float32'
-  )
+  return LanguageModel(config, params, found.tokenizer, name, 'sha', 'float32')

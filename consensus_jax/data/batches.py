@@ -51,6 +51,11 @@ class Examples:
   features: dict[str, np.ndarray]
 
   @property
+  def block_rows(self) -> int:
+    """Examples that stay together in every order; 1 where each is alone."""
+    return self.meta.get('block_rows', 1)
+
+  @property
   def num_examples(self) -> int:
     """How many examples the set holds; at least one."""
     return self.meta['num_examples']
@@ -91,6 +96,14 @@ def _checked_meta(meta: Any) -> dict[str, Any]:
       raise InputError('is missing', field=(field,))
   if strict_json.check_integer(meta['num_examples'], ('num_examples',)) < 1:
     raise InputError('must be at least 1', field=('num_examples',))
+  block_rows = strict_json.check_integer(
+    meta.get('block_rows', 1), ('block_rows',)
+  )
+  if block_rows < 1 or meta['num_examples'] % block_rows:
+    raise InputError(
+      f'must divide the {meta["num_examples"]} examples, got {block_rows}',
+      field=('block_rows',),
+    )
   for name, spec in meta['features'].items():
     strict_json.check_object(
       spec, required=('dtype', 'shape'), path=('features', name)
@@ -305,7 +318,8 @@ def draw(
 
   Row r of the batch is the example number `position + r` of the run: place
   `(position + r) % num_examples` of epoch `(position + r) // num_examples`.
-  Each epoch holds every example once, in an order of its own.
+  Each epoch holds every example once, in an order of its own. Examples that
+  `meta.json` keeps together, `block_rows` of them, follow each other.
 
   Args:
     examples: the set.
@@ -326,12 +340,18 @@ def draw(
   epochs, places = np.divmod(
     np.array(chosen, np.int64), np.int64(examples.num_examples)
   )
+  block_rows = examples.block_rows
+  blocks, within = np.divmod(places, block_rows)
   indices = np.empty_like(places)
   for epoch in np.unique(epochs):
     here = epochs == epoch
-    indices[here] = shuffled(
-      places[here], examples.num_examples, seed=seed, epoch=int(epoch)
+    order = shuffled(
+      blocks[here],
+      examples.num_examples // block_rows,
+      seed=seed,
+      epoch=int(epoch),
     )
+    indices[here] = order * block_rows + within[here]
   return {
     name: np.asarray(array)[indices]
     for name, array in examples.features.items()

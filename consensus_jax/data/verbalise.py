@@ -1,19 +1,21 @@
 """Says in words what votes say: an opinion for people who wrote none.
 
-A statement is quoted whole, `I agree: "We need more buses."`, and not built
-into a sentence, `I agree that we need more buses`: what people write may be a
-question, a command, two sentences or half of one, may start with a name or an
-acronym, and may deny something itself. Quoted, each of them stays English and
-keeps its meaning.
+A statement is given whole and its vote after it, `We need more buses. Agree.`,
+and not built into a sentence, `I agree that we need more buses`: what people
+write may be a question, a command, two sentences or half of one, may start with
+a name or an acronym, and may deny something itself.
+
+The vote comes after the statement because a language model reads one way: after
+a statement like one that it has read before it expects what followed then. With
+`I agree:` before each statement, a small model did not learn to use it at all.
 """
 
 import random
 import re
 from collections.abc import Sequence
 
-_VERBS = {1: 'I agree', -1: 'I disagree'}
-_QUOTES = re.compile('["“”„«»]')
-_ENDS = re.compile(r'[.!?…][\'’)\]]*$')
+_VOTES = {1: 'Agree.', -1: 'Disagree.'}
+_ENDS = re.compile(r'[.!?…][\'"’”)\]]*$')
 
 
 def verbalise(votes: Sequence[tuple[str, int]]) -> str:
@@ -22,13 +24,13 @@ def verbalise(votes: Sequence[tuple[str, int]]) -> str:
   Args:
     votes: pairs of a statement and 1 (agrees) or -1 (disagrees).
   """
-  return ' '.join(f'{_VERBS[vote]}: {quoted(text)}' for text, vote in votes)
+  return ' '.join(f'{sentence(text)} {_VOTES[vote]}' for text, vote in votes)
 
 
-def quoted(text: str) -> str:
-  """`text` as one quoted sentence; quotation marks inside become single."""
-  text = _QUOTES.sub("'", ' '.join(text.split()))
-  return f'"{text}"' if _ENDS.search(text) else f'"{text}."'
+def sentence(text: str) -> str:
+  """`text` on one line, with a full stop if it ends without any."""
+  text = ' '.join(text.split())
+  return text if _ENDS.search(text) else f'{text}.'
 
 
 def choose(votes: Sequence[int], count: int, seed: str) -> tuple[int, ...]:
@@ -43,7 +45,7 @@ def choose(votes: Sequence[int], count: int, seed: str) -> tuple[int, ...]:
   Returns:
     Indices of `votes`, ascending.
   """
-  sided = [index for index, vote in enumerate(votes) if vote in _VERBS]
+  sided = [index for index, vote in enumerate(votes) if vote in _VOTES]
   shuffled = random.Random(seed).sample(sided, len(sided))
   firsts = {votes[index]: index for index in reversed(shuffled)}
   # The first of either side goes to the front, in the order of the draw.

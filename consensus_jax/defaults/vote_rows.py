@@ -1,26 +1,32 @@
-"""Rows of the reward model that are full: as many statements as fit.
+"""Rows of the reward model from votes: full ones, and in groups.
 
-A person who voted on hundreds of statements gives one row, of a seeded draw
-among them. What a row costs is mostly its length, so none of it is left empty.
+What a row costs is its length, so it is filled with as many statements as fit.
+The rows of a group are people of one conversation who voted on the same
+statements: what they are compared on is personal.
 """
 
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int8
 
 from consensus_jax import prompts
 from consensus_jax.data import batches
-from consensus_jax.data.records import JudgedDeliberation, Member
+from consensus_jax.data.records import JudgedDeliberation
 from consensus_jax.data.reward_examples import question_name
 from consensus_jax.tokenizer import Tokenizer
 
 ROW_LENGTH = 768
-# Among the statements of a row; most are shorter than twenty tokens by far.
 MAX_STATEMENTS = 40
 # People with fewer judgements that take a side teach little.
 MIN_JUDGED = 8
+# Rows of a group.
+GROUP = 4
+
+_NONE = 2  # in a table of votes
 
 
 def write(
@@ -31,40 +37,38 @@ def write(
   seed: int,
   with_opinion: bool = True,
 ) -> None:
-  """Writes one row a member; see `batches.write_examples`.
+  """Writes one row a member, in groups; see `batches.write_examples`.
 
   Args:
     path: a folder that does not exist.
     records: of people who voted.
     tokenizer: of the reward model.
-    seed: of which statements of a person are taken.
+    seed: of the groups.
     with_opinion: False hides what people think: for a model of statements.
 
   Raises:
     InputError: if nobody is left, or it cannot be written.
   """
-  participants = _names(m.participant for r in records for m in r.members)
-  questions = _names(map(question_name, records))
-  rows = [
-    {
-      **row,
-      'participants': np.int32(participants[member.participant]),
-      'questions': np.int32(questions[question_name(record)]),
-    }
-    for record in records
-    for member, row in _rows_of(record, tokenizer, seed, with_opinion)
-  ]
-  batches.write_examples(
-    path,
-    ({name: np.asarray(x)[None] for name, x in row.items()} for row in rows),
-    {
-      'judgement': 'votes',
-      'participants': list(participants),
-      'questions': list(questions),
-      'seed': seed,
-    },
-    kind='reward',
-  )
+  participants = _numbered(m.participant for r in records for m in r.members)
+  questions = _numbered(map(question_name, records))
+  first = 0
+  rows: list[dict[str, Any]] = []
+  for record in records:
+    for row in _rows_of(record, tokenizer, seed, with_opinion):
+      there = row['statements'] >= 0
+      row['statements'] = np.where(there, row['statements'] + first, -1)
+      row['participants'] = participants[row['participants']]
+      row['questions'] = questions[question_name(record)]
+      rows.append(row)
+    first += len(record.statements)
+  about = {
+    'judgement': 'votes',
+    'block_rows': GROUP,
+    'participants': list(participants),
+    'questions': list(questions),
+    'seed': seed,
+  }
+  batches.write_examples(path, map(_arrays, rows), about, kind='reward')
 
 
 def join(
@@ -74,18 +78,19 @@ def join(
 
   Args:
     path: a folder that does not exist.
-    parts: sets of equal features, of different people.
+    parts: sets of equal features, of different people and statements.
 
   Raises:
     InputError: if one cannot be read, or the whole cannot be written.
   """
   sets = [batches.open_examples(part) for part in parts]
   names = {
-    name: _names(each for part in sets for each in part.meta[name])
+    name: _numbered(each for part in sets for each in part.meta[name])
     for name in ('participants', 'questions')
   }
 
   def rows() -> Iterator[dict[str, np.ndarray]]:
+    first = 0
     for part in sets:
       moved = {
         name: np.array([names[name][each] for each in part.meta[name]])
@@ -95,7 +100,10 @@ def join(
         row = {name: x[i : i + 1] for name, x in part.features.items()}
         for name, places in moved.items():
           row[name] = places[row[name]].astype(np.int32)
+        here = row['statements']
+        row['statements'] = np.where(here >= 0, here + first, -1)
         yield row
+      first += int(part.features['statements'].max()) + 1
 
   about = {
     name: value
@@ -106,8 +114,39 @@ def join(
   batches.write_examples(path, rows(), about | lists, kind='reward')
 
 
-def _names(names: Iterable[str]) -> Mapping[str, int]:
-  return {name: place for place, name in enumerate(dict.fromkeys(names))}
+def encode(
+  prefix: Sequence[int],
+  statements: Iterable[tuple[int, Sequence[int], int]],
+) -> dict[str, Any]:
+  """A row of a prefix and as many statements as fit.
+
+  Args:
+    prefix: token ids of the question and the opinion.
+    statements: number, token ids and vote of each, the most wanted first.
+  """
+  tokens, positions = [*prefix], [*range(len(prefix))]
+  segments = [1] * len(prefix)
+  ends: list[int] = []
+  votes: list[int] = []
+  numbers: list[int] = []
+  for number, ids, vote in statements:
+    if len(tokens) + len(ids) > ROW_LENGTH or len(ends) == MAX_STATEMENTS:
+      continue
+    positions += range(len(prefix), len(prefix) + len(ids))
+    segments += [2 + len(ends)] * len(ids)
+    tokens += ids
+    ends.append(len(tokens) - 1)
+    votes.append(vote)
+    numbers.append(number)
+  return {
+    'tokens': _padded(tokens, ROW_LENGTH, 0, np.int32),
+    'segment_ids': _padded(segments, ROW_LENGTH, 0, np.int32),
+    'positions': _padded(positions, ROW_LENGTH, 0, np.int32),
+    'ends': _padded(ends, MAX_STATEMENTS, 0, np.int32),
+    'levels': _padded(votes, MAX_STATEMENTS, np.nan, np.float32),
+    'statements': _padded(numbers, MAX_STATEMENTS, -1, np.int32),
+    'weights': np.float32(1),
+  }
 
 
 def _rows_of(
@@ -115,22 +154,71 @@ def _rows_of(
   tokenizer: Tokenizer,
   seed: int,
   with_opinion: bool,
-) -> Iterator[tuple[Member, dict[str, np.ndarray]]]:
+) -> Iterator[dict[str, Any]]:
   texts = [prompts.reward_continuation(s.text) for s in record.statements]
   statements = [tokenizer.encode(text) for text in texts]
-  for member in record.members:
-    if sum(vote != 0 for vote in member.votes) < MIN_JUDGED:
-      continue
-    opinion = member.opinion if with_opinion else ''
-    prefix = prompts.reward_prefix_ids(record.question.text, opinion, tokenizer)
-    # A very long opinion loses its end.
-    prefix = _cut(prefix, tokenizer)
-    order = list(zip(member.judged, member.votes, strict=True))
-    random.Random(f'{seed}/{member.participant}').shuffle(order)
-    yield member, _row(prefix, order, statements)
+  members = [
+    member
+    for member in record.members
+    if sum(vote != 0 for vote in member.votes) >= MIN_JUDGED
+  ]
+  table = np.full((len(members), len(statements)), _NONE, np.int8)
+  for place, member in enumerate(members):
+    for index, vote in zip(member.judged, member.votes, strict=True):
+      table[place, index] = _NONE if vote is None else vote
+  rng = random.Random(f'{seed}/{record.id}')
+  for group in _groups(table, rng):
+    wanted = _most_wanted(table[group], rng)
+    for place in group:
+      member = members[place]
+      prefix = prompts.reward_prefix_ids(
+        record.question.text, member.opinion if with_opinion else '', tokenizer
+      )
+      row = encode(
+        _cut(prefix, tokenizer),
+        (
+          (index, statements[index], int(table[place, index]))
+          for index in wanted
+          if table[place, index] != _NONE
+        ),
+      )
+      yield row | {'participants': member.participant}
+
+
+def _groups(
+  table: Int8[np.ndarray, 'members statements'], rng: random.Random
+) -> Iterator[list[int]]:
+  """Members who voted on much of the same; who is left over is left out."""
+  sided = (np.abs(table) == 1).astype(np.float32)
+  left = list(range(len(table)))
+  rng.shuffle(left)
+  while len(left) >= GROUP:
+    pivot = left.pop()
+    # Shared statements, but nobody is always with the same others.
+    shared = sided[left] @ sided[pivot]
+    noise = np.array([rng.random() for _ in left])
+    near = np.argsort(-shared * (0.5 + noise))[: GROUP - 1]
+    group = [pivot, *(left[place] for place in near)]
+    left = [member for member in left if member not in group]
+    yield group
+
+
+def _most_wanted(
+  votes: Int8[np.ndarray, 'group statements'], rng: random.Random
+) -> list[int]:
+  """Statements on which the group differs, then those that many judged."""
+  for_, against = (votes == 1).sum(0), (votes == -1).sum(0)
+  judged = (votes != _NONE).sum(0)
+  order = [int(index) for index in np.flatnonzero(judged)]
+  rng.shuffle(order)
+  return sorted(
+    order,
+    key=lambda index: (-min(for_[index], against[index]), -judged[index]),
+  )
 
 
 def _cut(prefix: list[int], tokenizer: Tokenizer) -> list[int]:
+  """A very long opinion loses its end."""
   most = ROW_LENGTH // 2
   if len(prefix) <= most:
     return prefix
@@ -138,31 +226,15 @@ def _cut(prefix: list[int], tokenizer: Tokenizer) -> list[int]:
   return [*prefix[: most - len(end)], *end]
 
 
-def _row(
-  prefix: Sequence[int],
-  order: Sequence[tuple[int, int | None]],
-  statements: Sequence[Sequence[int]],
-) -> dict[str, np.ndarray]:
-  tokens, positions = [*prefix], [*range(len(prefix))]
-  segments = [1] * len(prefix)
-  ends: list[int] = []
-  levels: list[int | None] = []
-  for index, vote in order:
-    ids = statements[index]
-    if len(tokens) + len(ids) > ROW_LENGTH or len(ends) == MAX_STATEMENTS:
-      continue
-    positions += range(len(prefix), len(prefix) + len(ids))
-    segments += [2 + len(ends)] * len(ids)
-    tokens += ids
-    ends.append(len(tokens) - 1)
-    levels.append(vote)
+def _numbered(names: Iterable[str]) -> Mapping[str, int]:
+  return {name: place for place, name in enumerate(dict.fromkeys(names))}
+
+
+def _arrays(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  arrays = {name: np.asarray(x)[None] for name, x in row.items()}
   return {
-    'tokens': _padded(tokens, ROW_LENGTH, 0, np.int32),
-    'segment_ids': _padded(segments, ROW_LENGTH, 0, np.int32),
-    'positions': _padded(positions, ROW_LENGTH, 0, np.int32),
-    'ends': _padded(ends, MAX_STATEMENTS, 0, np.int32),
-    'levels': _padded(levels, MAX_STATEMENTS, np.nan, np.float32),
-    'weights': np.float32(1),
+    name: x.astype(np.int32) if x.dtype == np.int64 else x
+    for name, x in arrays.items()
   }
 
 

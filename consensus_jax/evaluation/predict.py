@@ -21,7 +21,7 @@ from consensus_jax.evaluation.cases import Case, quoted
 from consensus_jax.inference.buckets import bucket
 from consensus_jax.inference.embeddings import embed
 from consensus_jax.language_model import LanguageModel
-from consensus_jax.mediator import _answer_direction
+from consensus_jax.mediator import answer_direction
 from consensus_jax.overflow import fit
 from consensus_jax.training.objectives import rewards_of
 
@@ -244,7 +244,7 @@ def _rewards(params, head, batch, *, config):
 def _head(model):
   if model.config.reward_head:
     return model.params['reward_head']
-  return _answer_direction(model)
+  return answer_direction(model)
 
 
 def _note_cut(count: int, what: str, tokens: int) -> None:

@@ -17,7 +17,7 @@ Predict = Callable[[Sequence[Case]], Sequence[np.ndarray]]
 Change = Callable[[Case], Case]
 
 # As `data.verbalise` writes a vote.
-_VOTE = re.compile(r'I (?:dis)?agree: "[^"]*"')
+_VOTE = re.compile(r'\S.*?[.!?…][\'’)\]\"”]* (?:Agree|Disagree)\.(?= |$)')
 _FINAL = re.compile(r'[\s.!?…]+$')
 # Said in other words, one for the other; those on the left are looked for.
 _OTHER_WORDS = {

@@ -133,7 +133,7 @@ def write_checked(
     settings.writing.seed, SOURCE, str(settings.round), deliberation.id
   )
   writing = dataclasses.replace(settings.writing, seed=seed % 2**32)
-  samples, truncations = mediator._write(deliberation, writing, None)
+  samples, truncations = mediator.write(deliberation, writing, None)
   refusals = list(_refusals(samples, deliberation, settings.limits))
   passing = [i for i, reason in enumerate(refusals) if reason is None]
   policy = {

@@ -190,6 +190,11 @@ def _open(data: Any, folder: pathlib.Path, run: Any) -> Examples:
     )
   if isinstance(run, RewardRun):
     run.objective.check_judgement(examples.meta.get('judgement', ''))
+    if run.objective.contrast and 'statements' not in examples.features:
+      raise InputError(
+        'does not say which statements are the same, as contrast needs',
+        file=str(examples.path),
+      )
   return examples
 
 

@@ -212,6 +212,39 @@ def logistic(rewards: Rewards, levels: Rewards) -> PerRow:
   return loss, votes > 0
 
 
+def contrast(
+  rewards: Rewards, levels: Rewards, statements: Int[Array, 'batch statements']
+) -> PerRow:
+  """Mean of -log sigmoid(r_agrees - r_disagrees) over pairs of people.
+
+  Pairs are of two rows that judged the same statement differently. What makes a
+  statement popular is alike for both and drops out: only what is personal is
+  left to learn from.
+
+  Args:
+    rewards: of the statements.
+    levels: the members' judgements, NaN where there is none.
+    statements: equal numbers are the same statement.
+
+  Returns:
+    The loss of each row, a mean over its pairs, and whether it has any.
+  """
+  rewards, present = _judged(rewards, levels)
+  flat = rewards.reshape(-1)
+  level = jnp.where(present, levels, jnp.nan).reshape(-1)
+  statement = statements.reshape(-1)
+  row = jnp.repeat(jnp.arange(len(rewards)), rewards.shape[1])
+  better = level[:, None] > level[None]  # a comparison with NaN is False
+  better &= statement[:, None] == statement[None]
+  better &= row[:, None] != row[None]
+  loss = jnp.where(better, jax.nn.softplus(flat[None] - flat[:, None]), 0)
+  # A pair counts for both of its rows.
+  both = loss.sum(0) + loss.sum(1)
+  pairs = better.sum(0) + better.sum(1)
+  both, pairs = (x.reshape(rewards.shape).sum(1) for x in (both, pairs))
+  return both / jnp.maximum(pairs, 1), pairs > 0
+
+
 def centring(rewards: Rewards, levels: Rewards) -> Float[Array, 'batch']:
   """Mean of (r_i + r_j)^2 over a row's pairs, which draws rewards to zero.
 

@@ -40,19 +40,22 @@ class RewardSettings:
       worse one, for each level between them.
     soft_ties: of pairs: whether equal judgements draw rewards together.
     centring: weight of what draws rewards to zero; 0.01 in its source.
+    contrast: weight of comparisons of people who judged the same statement.
+      Made within a microbatch, of rows that the examples keep together.
   """
 
   loss: RewardLoss = 'bradley_terry'
   margin_scale: float = 0.0
   soft_ties: bool = False
   centring: float = 0.0
+  contrast: float = 0.0
 
   def __post_init__(self):
     if self.loss not in get_args(RewardLoss):
       raise ValueError(
         f'loss must be one of {get_args(RewardLoss)}, got {self.loss!r}'
       )
-    for field in ('margin_scale', 'centring'):
+    for field in ('margin_scale', 'centring', 'contrast'):
       if not 0 <= getattr(self, field) < float('inf'):
         raise ValueError(
           f'{field} must be at least 0 and finite, got {getattr(self, field)}'
@@ -185,7 +188,8 @@ def reward_loss(
       `settings.initial_params` adds.
     config: of the reward model.
     batch: as `rewards_of` takes it, with `levels` `[rows, statements]`, higher
-      being better and NaN none, and `weights` `[rows]`.
+      being better and NaN none, `weights` `[rows]`, and for `contrast` numbers
+      of `statements` `[rows, statements]`.
     settings: of the loss.
     execution: how it is computed.
 
@@ -212,6 +216,9 @@ def reward_loss(
     loss, says = losses.ordinal(rewards, levels, params['cut_points'])
   if settings.centring:
     loss += settings.centring * losses.centring(rewards, levels)
+  if settings.contrast:
+    compared, _ = losses.contrast(rewards, levels, batch['statements'])
+    loss += settings.contrast * compared
   weights = jnp.where(says, batch['weights'].astype(jnp.float32), 0)
   total = jnp.where(weights > 0, weights * loss, 0).sum()
   return total, {

@@ -112,8 +112,8 @@ def test_a_conversation_becomes_a_record(town):
   # words, and the rest stays.
   assert three.opinion_provenance == 'votes'
   said = {
-    'I agree: "Buses should be free for all."': ((1, 3), (0, -1)),
-    'I disagree: "Cars out of the centre now."': ((0, 1), (1, 0)),
+    'Buses should be free for all. Agree.': ((1, 3), (0, -1)),
+    'Cars out of the centre now. Disagree.': ((0, 1), (1, 0)),
   }
   assert (three.judged, three.votes) == said[three.opinion]
   check_sums(report)
@@ -149,8 +149,8 @@ def test_votes_can_be_everyones_opinion(town):
   # Two votes on others' comments; one of them is put into words.
   assert member.opinion_provenance == 'votes'
   assert member.opinion in (
-    'I agree: "Buses should be free for all."',
-    'I disagree: "Cars out of the centre now."',
+    'Buses should be free for all. Agree.',
+    'Cars out of the centre now. Disagree.',
   )
   assert len(member.judged) == 1
   assert record.statements[member.judged[0]].text not in member.opinion

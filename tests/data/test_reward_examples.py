@@ -7,7 +7,7 @@ import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus_jax import mediator, prompts
+from consensus_jax import language_model, mediator, prompts
 from consensus_jax.data import reward_examples
 from consensus_jax.data.example_settings import ExampleSettings
 from consensus_jax.data.exclusions import Tally
@@ -79,7 +79,7 @@ def test_examples_are_what_the_scorer_reads(monkeypatch, name, settings):
   model = tiny_models.load(name)
   config = dataclasses.replace(model.config, reward_head=True, max_length=4096)
   params = {**tiny_models.unstacked(name), 'reward_head': None}
-  scoring = mediator.LanguageModel(
+  scoring = language_model.LanguageModel(
     config, params, model.tokenizer, name, '', 'float32'
   )
   handed = {}

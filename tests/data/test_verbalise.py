@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus_jax.data.verbalise import choose, quoted, verbalise
+from consensus_jax.data.verbalise import choose, sentence, verbalise
 
 BALLOTS = st.lists(st.sampled_from([-1, 0, 1]), max_size=30)
 
@@ -10,23 +10,23 @@ BALLOTS = st.lists(st.sampled_from([-1, 0, 1]), max_size=30)
 @pytest.mark.parametrize(
   'text, expected',
   [
-    ('We need more buses', '"We need more buses."'),
-    ('We need more buses.', '"We need more buses."'),
-    ('NZ is fine!', '"NZ is fine!"'),
-    ('Why not?', '"Why not?"'),
-    ('Ban cars (all of them.)', '"Ban cars (all of them.)"'),
-    ('An "in/out" vote', '"An \'in/out\' vote."'),
-    ('He said “no.”', '"He said \'no.\'"'),
-    ('two\nlines ', '"two lines."'),
+    ('We need more buses', 'We need more buses.'),
+    ('We need more buses.', 'We need more buses.'),
+    ('NZ is fine!', 'NZ is fine!'),
+    ('Why not?', 'Why not?'),
+    ('Ban cars (all of them.)', 'Ban cars (all of them.)'),
+    ('An "in/out" vote', 'An "in/out" vote.'),
+    ('He said “no.”', 'He said “no.”'),
+    ('two\nlines ', 'two lines.'),
   ],
 )
-def test_a_statement_is_quoted_as_a_sentence(text, expected):
-  assert quoted(text) == expected
+def test_a_statement_ends_as_a_sentence(text, expected):
+  assert sentence(text) == expected
 
 
 def test_votes_become_one_line():
   said = verbalise([('Ban cars', 1), ('Why not ban bikes?', -1)])
-  assert said == 'I agree: "Ban cars." I disagree: "Why not ban bikes?"'
+  assert said == 'Ban cars. Agree. Why not ban bikes? Disagree.'
 
 
 @given(BALLOTS, st.integers(0, 10), st.text(max_size=5))

@@ -52,7 +52,7 @@ def test_votes_are_put_in_another_order():
   }
   assert found.opinion in orders
   assert dataclasses.replace(found, opinion=opinion) == case(opinion=opinion)
-  for same in (verbalise(votes[:1]), 'Own words. I agree: "x."', ''):
+  for same in (verbalise(votes[:1]), 'Own words. x. Agree. And more.', ''):
     assert robustness.reordered(case(opinion=same), seed=0).opinion == same
 
 

@@ -40,7 +40,7 @@ def conversation(num_writers=40, name='town'):
     ),
     Member(
       participant=f'{name}/voter',
-      opinion='I agree: "Spend far more on the schools of this town."',
+      opinion='Spend far more on the schools of this town. Agree.',
       opinion_provenance='votes',
     ),
     Member(

@@ -6,7 +6,8 @@ import functools
 import tiny_models
 
 from consensus_jax.data.records import JudgedDeliberation, Member, Question
-from consensus_jax.mediator import LanguageModel, Mediator
+from consensus_jax.language_model import LanguageModel
+from consensus_jax.mediator import Mediator
 
 
 @functools.cache

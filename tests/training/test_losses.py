@@ -309,6 +309,42 @@ def test_a_vote_out_of_range_is_seen():
     assert np.isnan(each(losses.logistic)([0.0, 1.0], [level, 1])[0])
 
 
+def test_contrast_compares_people_on_the_same_statement():
+  rewards = np.float32([[1, 2, 5], [0.5, 4, 9]])
+  levels = np.float32([[1, -1, 1], [-1, 1, NAN]])
+  numbers = np.int32([[7, 8, 9], [7, 8, 9]])
+  found, counts = jitted(losses.contrast)(rewards, levels, numbers)
+  pairs = -special.log_expit(np.array([1 - 0.5, 4 - 2]))
+  np.testing.assert_allclose(found, [pairs.mean()] * 2, rtol=1e-6)
+  assert counts.all()
+  # Other statements, equal votes or one person: nothing to compare.
+  for levels, numbers in (
+    ([[1, -1, 1], [-1, 1, 1]], [[1, 2, 3], [4, 5, 6]]),
+    ([[1, 1, 1], [1, 1, 1]], [[1, 2, 3], [1, 2, 3]]),
+    ([[1, -1, 1], [NAN] * 3], [[1, 1, 1], [1, 1, 1]]),
+  ):
+    found, counts = jitted(losses.contrast)(
+      rewards, np.float32(levels), np.int32(numbers)
+    )
+    assert not np.asarray(counts).any() and not np.asarray(found).any()
+
+
+@given(
+  shift=st.lists(st.floats(-5, 5, width=32), min_size=4, max_size=4),
+  seed=st.integers(0, 100),
+)
+def test_contrast_does_not_see_what_makes_a_statement_popular(shift, seed):
+  rng = np.random.default_rng(seed)
+  rewards = rng.normal(size=(3, 4)).astype(np.float32)
+  levels = rng.choice([-1, 0, 1, NAN], (3, 4)).astype(np.float32)
+  numbers = np.broadcast_to(np.arange(4, dtype=np.int32), (3, 4))
+  before, _ = jitted(losses.contrast)(rewards, levels, numbers)
+  after, _ = jitted(losses.contrast)(
+    rewards + np.float32(shift), levels, numbers
+  )
+  np.testing.assert_allclose(after, before, atol=1e-5)
+
+
 def test_centring_of_a_pair_is_the_square_of_its_sum():
   rewards = np.float32([[1, 2, 9], [1, 2, 4], [5, 1, 1]])
   levels = np.float32([[1, 2, NAN], [1, 1, 1], [1, NAN, NAN]])
