@@ -1,4 +1,4 @@
-"""`python -m consensus_jax.train_defaults --polis FOLDER --out FOLDER`."""
+"""Entry point: `python -m consensus_jax.train_defaults --help`."""
 
 import argparse
 import sys
@@ -17,6 +17,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument(
     '--polis', required=True, metavar='FOLDER', help='of the ten conversations'
+  )
+  parser.add_argument(
+    '--bank',
+    required=True,
+    metavar='FILE',
+    help='of questions with an affirming and a negating statement, JSON',
   )
   parser.add_argument(
     '--out', required=True, metavar='FOLDER', help='for everything; about 10 GB'
@@ -49,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise InputError(f'there is no run {sorted(unknown)}', field=('--only',))
     trained = train.train_reward_models(
       args.polis,
+      args.bank,
       args.out,
       recipes=[each for each in train.RECIPES if each.name in names],
       max_hours=args.max_hours,

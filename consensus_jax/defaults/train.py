@@ -1,9 +1,12 @@
 """How the default reward model is made, from votes to adapters.
 
-Four runs of one recipe. `half_a` and `half_b` learn from people of one half of
-the conversations each: what they say of the other half is what a reward model
-says of questions it never saw. `full` learns from all and is what ships. The
+Runs of one recipe. `half_a` and `half_b` learn from people of one half of the
+conversations each: what they say of the other half is what a reward model says
+of questions it never saw. `full` learns from all and is what ships. The
 `statements` runs see no opinion: what they know is not personal.
+
+Next to votes, runs with opinions learn from invented stances (`stance_rows`),
+which alone can be foretold from nothing but the opinion.
 
 Every part is a folder that is there and complete, or is made: a run that was
 stopped goes on where it was.
@@ -13,10 +16,10 @@ import dataclasses
 import pathlib
 import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from consensus_jax.data import batches, record_files
-from consensus_jax.defaults import people, vote_rows
+from consensus_jax.data import batches, questions, record_files
+from consensus_jax.defaults import people, stance_rows, vote_rows
 from consensus_jax.defaults.people import HALF_A, HALF_B
 from consensus_jax.inference import compute
 from consensus_jax.interop import adapters
@@ -31,7 +34,10 @@ from consensus_jax.training.settings import Initial, RewardRun
 # Layers before this one stay as they are.
 FIRST_LAYER = 16
 BATCH_SIZE = 4
-LEARNING_RATE = 7e-4
+LEARNING_RATE = 1e-3
+# Of comparing people on the same statement, beside the loss of each vote.
+CONTRAST = 1.0
+NUM_STANCES = 400
 SEED = 0
 # Of a row, on two cores with bfloat16 instructions: the layers that stay as
 # they are, once; a step of those that learn.
@@ -66,6 +72,7 @@ RECIPES = (
 
 def train_reward_models(
   polis: str | pathlib.Path,
+  bank: str | pathlib.Path,
   out: str | pathlib.Path,
   *,
   recipes: Sequence[Recipe] = RECIPES,
@@ -75,6 +82,7 @@ def train_reward_models(
 
   Args:
     polis: the folder of the ten conversations.
+    bank: the file of questions with positions.
     out: where everything goes: about 10 GB.
     recipes: which runs.
     max_hours: refuse to begin what would take two cores longer.
@@ -83,28 +91,32 @@ def train_reward_models(
     The folder of adapters of each run.
 
   Raises:
-    InputError: if a conversation is missing, or it would take too long.
+    InputError: if a conversation or the bank is missing, or it would take too
+      long.
   """
   folder = pathlib.Path(out)
   splits = people.read(polis)
   model = load_pretrained(dtype=compute.choose_dtype(None))
   for split, part in splits.items():
     _write_records(folder / 'records' / split, part)
-  rows = {
-    path
-    for recipe in recipes
-    for split in ('train', 'validation')
-    for path in _rows(folder, splits[split], split, recipe, model)
-  }
-  _announce(folder, rows, recipes, max_hours)
-  for recipe in recipes:
-    sets = {
-      split: _with_activations(
-        _rows(folder, splits[split], split, recipe, model), model
-      )
+  stances = _stances(folder, bank, model)
+  sets = {
+    recipe.name: {
+      split: _rows(folder, splits[split], split, recipe, model)
       for split in ('train', 'validation')
     }
-    launch.train(_run(folder, recipe, sets))
+    for recipe in recipes
+  }
+  for recipe in recipes:
+    if recipe.with_opinion:
+      sets[recipe.name]['train'].append(stances)
+  _announce(folder, sets, recipes, max_hours)
+  for recipe in recipes:
+    ready = {
+      split: _with_activations(paths, model)
+      for split, paths in sets[recipe.name].items()
+    }
+    launch.train(_run(folder, recipe, ready))
   return {r.name: folder / 'runs' / r.name / launch.ADAPTERS for r in recipes}
 
 
@@ -125,6 +137,18 @@ def ship(
   adapters.save_adapters(fresh, config, found, dtype='float16')
   shutil.rmtree(target, ignore_errors=True)
   fresh.rename(target)
+
+
+def _stances(
+  folder: pathlib.Path, bank: str | pathlib.Path, model: Pretrained
+) -> pathlib.Path:
+  path = folder / 'rows' / 'stances'
+  if not path.exists():
+    found = [each for each in questions.read(bank) if each.split == 'train']
+    stance_rows.write(
+      path, found, model.tokenizer, num_rows=NUM_STANCES, seed=SEED
+    )
+  return path
 
 
 def _rows(
@@ -175,7 +199,8 @@ def _with_activations(
       )
   if len(sets) == 1:
     return sets[0]
-  joined = sets[0].with_name(f'{sets[0].name}_and_more')
+  names = [path.name for path in paths]
+  joined = sets[0].with_name('_and_'.join([*names, 'activations']))
   if not joined.exists():
     vote_rows.join(joined, sets)
   return joined
@@ -203,13 +228,15 @@ def _run(
     seed=SEED,
     evaluate_every=max(num_steps // 2, 1),
     save_every=50,
-    objective=RewardSettings(loss='logistic'),
+    objective=RewardSettings(
+      loss='logistic', contrast=CONTRAST if recipe.with_opinion else 0.0
+    ),
   )
 
 
 def _announce(
   folder: pathlib.Path,
-  rows: Collection[pathlib.Path],
+  sets: Mapping[str, Mapping[str, Sequence[pathlib.Path]]],
   recipes: Sequence[Recipe],
   max_hours: float | None,
 ) -> None:
@@ -218,23 +245,21 @@ def _announce(
   Raises:
     InputError: if that is longer than asked.
   """
-  number = {p: batches.open_examples(p).num_examples for p in rows}
-  seconds = 0.0
-  for path, num_rows in number.items():
-    if not path.with_name(f'{path.name}_activations').exists():
-      seconds += num_rows * _SECONDS_BELOW
+  number = {
+    path: batches.open_examples(path).num_examples
+    for of_run in sets.values()
+    for paths in of_run.values()
+    for path in paths
+  }
+  seconds = sum(
+    num_rows * _SECONDS_BELOW
+    for path, num_rows in number.items()
+    if not path.with_name(f'{path.name}_activations').exists()
+  )
   for recipe in recipes:
     if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists():
-      kind = 'votes' if recipe.with_opinion else 'statements'
-      seconds += (
-        recipe.epochs
-        * _SECONDS_STEP
-        * sum(
-          number[folder / 'rows' / f'{kind}_train_{half}']
-          for half, conversations in (('a', HALF_A), ('b', HALF_B))
-          if {*conversations} <= {*recipe.conversations}
-        )
-      )
+      num_rows = sum(number[path] for path in sets[recipe.name]['train'])
+      seconds += recipe.epochs * num_rows * _SECONDS_STEP
   hours = seconds / 3600
   print(
     f'reward models: about {hours:.1f} hours on two cores, less with more',

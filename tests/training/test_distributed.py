@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import contextlib
+import random
 import shutil
+import signal
 import socket
 import time
 
@@ -17,11 +19,17 @@ from consensus_jax.training import distributed
 from consensus_jax.training import step as steps
 from consensus_jax.training.distributed import Cluster
 
+# Where jax puts the coordinator of a Slurm job.
+_SLURM_PORTS = range(61440, 65536)
 
-def free_port():
-  with socket.socket() as found:
-    found.bind(('localhost', 0))
-    return found.getsockname()[1]
+
+def free_port(among=(0,)):
+  """One that nobody listens at; 0 stands for any."""
+  for port in random.sample(among, len(among)):
+    with contextlib.suppress(OSError), socket.socket() as found:
+      found.bind(('localhost', port))
+      return found.getsockname()[1]
+  raise AssertionError('no port is free')
 
 
 def called(*indices, num_processes=3, timeout=10.0, port=None):
@@ -233,35 +241,119 @@ def test_a_run_goes_on_on_another_mesh(examples, four_by_two, tmp_path, mesh):
     np.testing.assert_allclose(x, theirs[name], atol=1e-5, err_msg=str(name))
 
 
+def told(index, port):
+  """What a person tells a process; its environment stays as it is."""
+  return [
+    f'--coordinator=localhost:{port}',
+    '--num_processes=2',
+    f'--process_id={index}',
+  ], ()
+
+
+def detected(index, port):
+  """What Slurm tells a process: by its environment."""
+  variables = {
+    # jax makes the port of the job's number.
+    'SLURM_JOB_ID': port - _SLURM_PORTS.start,
+    'SLURM_STEP_NODELIST': 'localhost',
+    'SLURM_NTASKS': 2,
+    'SLURM_PROCID': index,
+    'SLURM_LOCALID': index,
+  }
+  given = [f'{name}={value}' for name, value in variables.items()]
+  return ['--autodetect'], ('env', *given)
+
+
+@contextlib.contextmanager
+def two_processes(args, devices, how=told):
+  port = free_port(_SLURM_PORTS if how is detected else (0,))
+  with contextlib.ExitStack() as stack:
+    processes = []
+    for index in range(2):
+      more, before = how(index, port)
+      more = [*args, *more, '--start_timeout=120']
+      processes.append(tiny.start('sft', more, devices, before))
+      stack.callback(processes[-1].kill)
+    yield processes
+
+
+def run_two(args, devices, how=told):
+  """Runs both to their end; what each said."""
+  said = []
+  with two_processes(args, devices, how) as processes:
+    for process in processes:
+      said.append(process.communicate(timeout=300)[1])
+      assert process.returncode == 0, said[-1]
+  return said
+
+
 @pytest.mark.slow
 def test_two_processes_lose_what_one_loses(examples, four_by_two, tmp_path):
   folder = tmp_path / 'run'
   args = tiny.arguments('sft', folder, *examples, **RUN) + mesh_of(4, 1, 2)
-  port = free_port()
-  processes = [
-    tiny.start(
-      'sft',
-      [
-        *args,
-        f'--coordinator=localhost:{port}',
-        '--num_processes=2',
-        f'--process_id={index}',
-        '--start_timeout=120',
-      ],
-      devices=4,
-    )
-    for index in range(2)
-  ]
-  try:
-    for process in processes:
-      _, errors = process.communicate(timeout=300)
-      assert process.returncode == 0, errors
-  finally:
-    for process in processes:
-      process.kill()
+  run_two(args, devices=4)
   print('largest difference', assert_close(folder, four_by_two))
   # One writes; and another number of processes can go on from there.
   assert [path.name for path in folder.glob('metrics*')] == ['metrics.jsonl']
   ours, theirs = tiny.arrays(folder, 10), tiny.arrays(four_by_two, 10)
   for name, x in ours.items():
     np.testing.assert_allclose(x, theirs[name], atol=1e-5, err_msg=str(name))
+
+
+def killable(examples, folder):
+  """Of a run with a checkpoint to go back to, and steps to be killed in."""
+  macros = {'NUM_STEPS': 60, 'SAVE_EVERY': 20}
+  args = tiny.arguments('sft', folder, examples[0], **macros)
+  return [*args, *mesh_of(2, 1, 1), '--gin.settings.PolicyRun.log_every=1']
+
+
+@pytest.fixture(scope='module')
+def undisturbed(examples, tmp_path_factory):
+  """The last arrays of a run of two processes that nobody killed."""
+  folder = tmp_path_factory.mktemp('undisturbed') / 'run'
+  run_two(killable(examples, folder), devices=1)
+  return tiny.arrays(folder, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('victim', [0, 1])
+def test_one_that_is_killed_ends_the_other(
+  examples, undisturbed, tmp_path, victim
+):
+  folder = tmp_path / 'run'
+  args = killable(examples, folder)
+
+  def underway():
+    saved = (folder / 'checkpoints' / '20' / 'commit_success.txt').exists()
+    steps = [line['step'] for line in tiny.lines(folder, 'train')]
+    return saved and steps[-1] > 20
+
+  with two_processes(args, devices=1) as processes:
+    killed, other = processes[victim], processes[1 - victim]
+    code, _ = tiny.kill_when(killed, underway)
+    start = time.monotonic()
+    _, errors = other.communicate(timeout=60)
+    print('ended after', time.monotonic() - start, errors)
+  assert code == -signal.SIGKILL and not (folder / 'checkpoints/60').exists()
+  # Of the first process jax itself hears too, and may be the first to say so.
+  ours = other.returncode == distributed.LOST
+  assert ours or (victim == 0 and other.returncode == -signal.SIGABRT), errors
+  if ours:
+    assert f'error: process {1 - victim} of 2 cannot go on' in errors
+    assert 'If another process has ended' in errors
+  else:
+    assert 'another task died' in errors
+  said = run_two(args, devices=1)
+  assert f'resuming {folder}, step' in said[0]
+  ours = tiny.arrays(folder, 60)
+  assert ours.keys() == undisturbed.keys()
+  for name, x in ours.items():
+    np.testing.assert_array_equal(x, undisturbed[name], err_msg=str(name))
+
+
+@pytest.mark.slow
+def test_slurm_says_who_is_there(examples, undisturbed, tmp_path):
+  folder = tmp_path / 'run'
+  run_two(killable(examples, folder), devices=1, how=detected)
+  for name, x in tiny.arrays(folder, 60).items():
+    np.testing.assert_array_equal(x, undisturbed[name], err_msg=str(name))

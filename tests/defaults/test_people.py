@@ -1,0 +1,67 @@
+"""Who is trained on and who is not: nobody on both sides."""
+
+import pathlib
+
+import pytest
+
+from consensus_jax import train_defaults
+from consensus_jax.defaults import people, train
+from consensus_jax.strict_json import InputError
+
+DATA = pathlib.Path(__file__).parents[3] / 'shared' / 'data'
+POLIS = DATA / 'polis'
+BANK = DATA / 'habermas' / 'questions.json'
+
+real = pytest.mark.skipif(not POLIS.is_dir(), reason='needs the Polis data')
+
+
+@real
+@pytest.mark.slow
+def test_a_person_is_in_one_split_however_described():
+  splits = people.read(POLIS)
+  assert {*splits} == {*people.FRACTIONS}
+  names = {
+    split: {
+      member.participant
+      for record in (*part.votes, *part.comments)
+      for member in record.members
+    }
+    for split, part in splits.items()
+  }
+  total = sum(map(len, names.values()))
+  assert len(set.union(*names.values())) == total > 3500
+  for split, share in people.FRACTIONS.items():
+    assert len(names[split]) / total == pytest.approx(share, abs=0.03)
+  train_part = splits['train']
+  a, b = (train_part.of(half) for half in (people.HALF_A, people.HALF_B))
+  assert {r.group for r in a.votes} == {*people.HALF_A}
+  assert {r.group for r in b.votes} == {*people.HALF_B}
+  for record in train_part.votes:
+    assert {m.opinion_provenance for m in record.members} == {'votes'}
+  for record in train_part.comments:
+    assert {m.opinion_provenance for m in record.members} == {'comments'}
+
+
+@real
+@pytest.mark.slow
+def test_what_would_take_too_long_is_not_begun(tmp_path, capsys):
+  arguments = [
+    *('--polis', str(POLIS), '--bank', str(BANK), '--out', str(tmp_path)),
+    *('--only', 'half_b', '--max_hours', '0.01'),
+  ]
+  assert train_defaults.main(arguments) == 2
+  shown = capsys.readouterr().err
+  assert 'hours on two cores' in shown and 'more than 0.01' in shown
+  assert not (tmp_path / 'runs').exists()
+
+
+def test_missing_data_is_named(tmp_path, capsys):
+  (tmp_path / 'brexit-consensus').mkdir()
+  (tmp_path / 'brexit-consensus' / 'comments.csv').touch()
+  with pytest.raises(InputError, match='lacks the conversations 15-per-hour'):
+    people.read(tmp_path)
+  with pytest.raises(InputError, match='holds no Polis conversation'):
+    train.train_reward_models(tmp_path / 'none', BANK, tmp_path / 'out')
+  arguments = ['--polis', 'x', '--bank', 'y', '--out', str(tmp_path / 'o')]
+  assert train_defaults.main([*arguments, '--only', 'half_c']) == 2
+  assert "no run ['half_c']" in capsys.readouterr().err
