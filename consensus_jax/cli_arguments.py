@@ -156,8 +156,8 @@ def _add_verb(verbs: Any, name: str, summary: str, text: str):
     '--reward_model',
     metavar='PATH',
     help='likewise, with a reward head (a Hugging Face sequence classifier '
-    f"with one label); or '{settings.PROMPTED_RATER}', which asks --model; by "
-    'default the one trained on votes',
+    f"with one label); by default '{settings.PROMPTED_RATER}', which asks "
+    '--model',
   )
   verb.add_argument(
     '--dtype',
