@@ -50,7 +50,8 @@ compute = jax.jit(mixed_and_gradients)
 def test_equals_attention_with_the_dense_mask(
   length, kv_heads, shared_prefix, monkeypatch
 ):
-  monkeypatch.setattr(packed_attention, '_QUERY_BLOCK', 10)
+  for name in ('_QUERY_BLOCK', '_QUERY_BLOCK_ON_CPU'):
+    monkeypatch.setattr(packed_attention, name, 10)
   *arrays, ids = inputs(length, kv_heads=kv_heads, seed=length)
   segments = Segments(ids, shared_prefix)
   # A function of its own, so that no other block size is compiled already.
