@@ -10,9 +10,8 @@ from typing import Any
 
 import consensus_jax
 from consensus_jax.data.arguments import add_seed, note, note_all
+from consensus_jax.settings import PROMPTED_RATER
 from consensus_jax.strict_json import InputError
-
-_PROMPTED_RATER = 'prompted_rater'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +108,9 @@ def run(args: argparse.Namespace) -> int:
 def _reward_model(args: argparse.Namespace) -> int:
   named = _named(args.reward_model)
   _check_numbers(args)
+  # Pictures come last; what they need is missed before the long work.
+  from consensus_jax.evaluation import figures  # noqa: F401
+
   records = _load(args.records, '--records')
   train_records = _load(args.train_records, '--train_records')
   popularity = _load(args.popularity_records, '--popularity_records') or records
@@ -238,9 +240,9 @@ def _named(items: Sequence[str]) -> dict[str, str]:
   found: dict[str, str] = {}
   for item in items:
     name, equals, path = item.rpartition('=')
-    if path == _PROMPTED_RATER:
+    if path == PROMPTED_RATER:
       raise InputError(
-        f'{_PROMPTED_RATER} is among the baselines', field=('--reward_model',)
+        f'{PROMPTED_RATER} is among the baselines', field=('--reward_model',)
       )
     name = name if equals else pathlib.Path(path).resolve().name
     if name in found:
@@ -288,5 +290,6 @@ def _load(names: Sequence[str], flag: str) -> list[Any]:
   if twice:
     raise InputError(f'{twice[0]!r} is the id of two records', field=(flag,))
   if names:
-    note(f'{flag}: {len(records)} records')
+    plural = '' if len(records) == 1 else 's'
+    note(f'{flag}: {len(records)} record{plural}')
   return records

@@ -8,7 +8,10 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from scipy import special  # type: ignore[import-untyped]
 
 from consensus_jax.data.record_files import replacing
@@ -16,7 +19,6 @@ from consensus_jax.evaluation import measures
 from consensus_jax.evaluation.benchmark import Comparison
 from consensus_jax.evaluation.cases import Case
 from consensus_jax.evaluation.predict import Rewards
-from consensus_jax.strict_json import InputError
 from consensus_jax.training.metrics import NUM_BINS
 
 Path = str | os.PathLike[str]
@@ -36,7 +38,7 @@ def calibration(
     systems: rewards that are log-odds of agreeing, by name.
 
   Raises:
-    InputError: without matplotlib, or if the file cannot be written.
+    InputError: if the file cannot be written.
   """
 
   def paint(axes):
@@ -67,7 +69,7 @@ def reward_by_length(
   half of the rewards, and the share of votes that are for the statement.
 
   Raises:
-    InputError: without matplotlib, or if the file cannot be written.
+    InputError: if the file cannot be written.
   """
   lengths, quartiles, agree = length_bins(cases, rewards)
 
@@ -95,7 +97,7 @@ def bars(
     measure: a name of `measures.MEASURES`.
 
   Raises:
-    InputError: without matplotlib, or if the file cannot be written.
+    InputError: if the file cannot be written.
   """
   rows = comparison.rows[::-1]
   found = np.array([row.measures[measure] for row in rows])
@@ -148,12 +150,6 @@ def length_bins(
 def _picture(
   path: Path, size: tuple[float, float], paint: Callable[[Any], None]
 ) -> pathlib.Path:
-  try:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-  except ImportError:
-    raise InputError('needs matplotlib: `pip install matplotlib`') from None
   # Else the names within the file are drawn anew each time.
   with matplotlib.rc_context({'svg.hashsalt': 'consensus_jax'}):
     figure = Figure(figsize=size, layout='constrained')

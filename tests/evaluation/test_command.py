@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import sys
 
 import pytest
 from tiny_cases import conversation
 from tiny_models import GOLDEN
 
+from consensus_jax import cli, evaluation
 from consensus_jax.data import record_files
 from consensus_jax.evaluation import command, report, systems
 from consensus_jax.strict_json import InputError
@@ -95,3 +97,20 @@ def test_records_with_one_id_are_refused(files, tmp_path):
   path = files / 'test.jsonl'
   with pytest.raises(InputError, match="'test' is the id of two records"):
     run('--records', path, path, '--out', tmp_path / 'out')
+
+
+def test_without_matplotlib_nothing_is_begun(
+  files, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setitem(sys.modules, 'matplotlib', None)
+  monkeypatch.delitem(
+    sys.modules, 'consensus_jax.evaluation.figures', raising=False
+  )
+  monkeypatch.delattr(evaluation, 'figures', raising=False)
+  out = tmp_path / 'out'
+  arguments = ['--records', str(files / 'test.jsonl'), '--out', str(out)]
+  assert cli.main(['evaluate', 'reward_model', *arguments]) == 2
+  error = capsys.readouterr().err
+  assert error.startswith('error: needs matplotlib')
+  assert "pip install 'consensus_jax[train]'" in error
+  assert not out.exists()

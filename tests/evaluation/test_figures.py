@@ -1,6 +1,5 @@
 """Pictures: that they show the numbers, and are equal for equal numbers."""
 
-import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from tiny_cases import case, random_cases
 
 from consensus_jax.evaluation import benchmark, figures
-from consensus_jax.strict_json import InputError
 
 pytest.importorskip('matplotlib')
 
@@ -70,11 +68,3 @@ def test_length_bins_by_hand():
   np.testing.assert_allclose(lengths, np.arange(1.5, 21, 2))
   np.testing.assert_allclose(quartiles[:, 1], np.arange(18.5, 0, -2))
   np.testing.assert_allclose(agree, [1] * 5 + [0] * 5)
-
-
-def test_without_matplotlib_there_is_a_clear_error(
-  cases, rewards, tmp_path, monkeypatch
-):
-  monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
-  with pytest.raises(InputError, match='pip install matplotlib'):
-    figures.reward_by_length(tmp_path / 'x.svg', cases, rewards)
