@@ -8,7 +8,6 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from consensus_jax import shipped
 from consensus_jax.inference import compute
 from consensus_jax.interop import adapters
 from consensus_jax.interop.pretrained import Pretrained, load_pretrained
@@ -96,5 +95,5 @@ def _adapted(
     params['reward_head'] = found.reward_head
     config = dataclasses.replace(config, reward_head=True)
   merged = dataclasses.replace(base, config=config, params=params)
-  name = shipped.name_of(folder) or folder.resolve().name
+  name = folder.resolve().name
   return merged, (name, adapters.weights_sha256(folder))

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from consensus_jax.strict_json import InputError
+from consensus_jax.training import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,35 +43,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     help="where the adapters of the run 'full' go, in half their size",
   )
   args = parser.parse_args(argv)
-  from consensus_jax.training import memory
+  return command.exit_code(lambda: _train(args))
 
-  memory.keep_freed()
+
+def _train(args: argparse.Namespace) -> None:
   from consensus_jax.defaults import train
-  from consensus_jax.training.interruption import Interrupted
 
-  try:
-    names = args.only or [recipe.name for recipe in train.RECIPES]
-    unknown = {*names} - {recipe.name for recipe in train.RECIPES}
-    if unknown:
-      raise InputError(f'there is no run {sorted(unknown)}', field=('--only',))
-    trained = train.train_reward_models(
-      args.polis,
-      args.bank,
-      args.out,
-      recipes=[each for each in train.RECIPES if each.name in names],
-      max_hours=args.max_hours,
-    )
-    if args.ship is not None:
-      if 'full' not in trained:
-        raise InputError("needs the run 'full'", field=('--ship',))
-      train.ship(trained['full'], args.ship)
-  except Interrupted as error:
-    print(f'stopped by {error}; saved', file=sys.stderr)
-    return error.exit_code
-  except ValueError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
-  return 0
+  names = args.only or [recipe.name for recipe in train.RECIPES]
+  unknown = {*names} - {recipe.name for recipe in train.RECIPES}
+  if unknown:
+    raise InputError(f'there is no run {sorted(unknown)}', field=('--only',))
+  if args.ship is not None and 'full' not in names:
+    raise InputError("needs the run 'full'", field=('--ship',))
+  trained = train.train_reward_models(
+    args.polis,
+    args.bank,
+    args.out,
+    recipes=[each for each in train.RECIPES if each.name in names],
+    max_hours=args.max_hours,
+  )
+  if args.ship is not None:
+    train.ship(trained['full'], args.ship)
 
 
 if __name__ == '__main__':

@@ -56,6 +56,12 @@ class Examples:
     return self.meta.get('block_rows', 1)
 
   @property
+  def description(self) -> dict[str, Any]:
+    """What `write_examples` was told beside the examples."""
+    own = ('schema', 'kind', 'num_examples', 'features')
+    return {name: x for name, x in self.meta.items() if name not in own}
+
+  @property
   def num_examples(self) -> int:
     """How many examples the set holds; at least one."""
     return self.meta['num_examples']

@@ -14,7 +14,6 @@ stopped goes on where it was.
 
 import dataclasses
 import pathlib
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -131,12 +130,10 @@ def ship(
   model = load_pretrained(dtype='bfloat16')
   config = model.config
   found = adapters.load_adapters(adapters_folder, config, model.sha256)
-  target = pathlib.Path(target)
-  fresh = target.with_name(f'.{target.name}.new')
-  shutil.rmtree(fresh, ignore_errors=True)
-  adapters.save_adapters(fresh, config, found, dtype='float16')
-  shutil.rmtree(target, ignore_errors=True)
-  fresh.rename(target)
+  launch.replace_folder(
+    pathlib.Path(target),
+    lambda path: adapters.save_adapters(path, config, found, dtype='float16'),
+  )
 
 
 def _stances(

@@ -105,13 +105,9 @@ def join(
         yield row
       first += int(part.features['statements'].max()) + 1
 
-  about = {
-    name: value
-    for name, value in sets[0].meta.items()
-    if name not in ('schema', 'kind', 'num_examples', 'features')
-  }
   lists = {name: list(each) for name, each in names.items()}
-  batches.write_examples(path, rows(), about | lists, kind='reward')
+  about = sets[0].description | lists
+  batches.write_examples(path, rows(), about, kind='reward')
 
 
 def encode(

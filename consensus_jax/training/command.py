@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from consensus_jax.strict_json import InputError
@@ -106,6 +106,11 @@ def add_plot_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_train(kind: Kind, args: argparse.Namespace) -> int:
   """Trains as told, and returns the exit code."""
+  return exit_code(lambda: _train(kind, args))
+
+
+def exit_code(work: Callable[[], None]) -> int:
+  """What training ends with: 0, or what an error or a signal is worth."""
   from consensus_jax.training import memory
 
   memory.keep_freed()
@@ -115,7 +120,7 @@ def run_train(kind: Kind, args: argparse.Namespace) -> int:
   from consensus_jax.training.progress import Diverged
 
   try:
-    _train(kind, args)
+    work()
   except Diverged as error:
     position = error.progress.position
     _print(f'{error}, at position {position} of the examples (failure.json)')

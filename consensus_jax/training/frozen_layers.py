@@ -7,8 +7,6 @@ many. A set of examples can hold it.
 
 import os
 import pathlib
-import sys
-import time
 from collections.abc import Iterator, Mapping
 
 import jax
@@ -17,6 +15,7 @@ import numpy as np
 
 from consensus_jax.data import batches
 from consensus_jax.data.batches import Examples
+from consensus_jax.data.progress import Report, shown
 from consensus_jax.interop.pretrained import Pretrained
 from consensus_jax.model import transformer
 from consensus_jax.model.masks import Segments
@@ -37,6 +36,8 @@ def add_activations(
   rows: int = 8,
 ) -> None:
   """Writes the examples once more, with what layers before one compute.
+
+  Shows on standard error how far it is.
 
   Args:
     examples: of a reward model.
@@ -67,8 +68,7 @@ def add_activations(
     x, _ = transformer.hidden(params, model.config, tokens, positions, segments)
     return x
 
-  def all_batches() -> Iterator[Mapping[str, np.ndarray]]:
-    start = time.monotonic()
+  def all_batches(report: Report) -> Iterator[Mapping[str, np.ndarray]]:
     done = 0
     for batch in batches.read_in_order(examples, rows):
       names = ('tokens', 'positions', 'segment_ids')
@@ -83,22 +83,21 @@ def add_activations(
         )
       number = min(rows, examples.num_examples - done)
       done += number
-      _tell(pathlib.Path(path).name, done, examples.num_examples, start)
+      report(done, examples.num_examples)
       yield {
         **{name: batch[name][:number] for name in examples.features},
         ACTIVATIONS: narrow[:number],
       }
 
-  about = {
-    name: value
-    for name, value in examples.meta.items()
-    if name not in ('schema', 'kind', 'num_examples', 'features')
-  }
-  about[ACTIVATIONS] = {'layer': first_layer, 'base_sha256': model.sha256}
-  batches.write_examples(path, all_batches(), about, kind='reward')
+  of = {'layer': first_layer, 'base_sha256': model.sha256}
+  about = examples.description | {ACTIVATIONS: of}
+  with shown(pathlib.Path(path).name, 'rows') as report:
+    batches.write_examples(path, all_batches(report), about, kind='reward')
 
 
-def check(examples: Examples, first_layer: int, base_sha256: str | None):
+def check(
+  examples: Examples, first_layer: int, base_sha256: str | None
+) -> None:
   """Whether activations among the examples are those that a run needs.
 
   Raises:
@@ -113,14 +112,3 @@ def check(examples: Examples, first_layer: int, base_sha256: str | None):
       f'holds activations of {about}; this run needs those of {needed}',
       file=str(examples.path),
     )
-
-
-def _tell(name: str, done: int, total: int, start: float) -> None:
-  left = (time.monotonic() - start) / done * (total - done)
-  end = '\n' if done == total else ''
-  print(
-    f'\r{name}: {done}/{total} rows, {left:.0f} s left   ',
-    end=end,
-    file=sys.stderr,
-    flush=True,
-  )

@@ -352,7 +352,7 @@ def _export(
     cut_points=cut_points,
   )
   try:
-    _replace(
+    replace_folder(
       folder / EXPORT, lambda path: pretrained.save_pretrained(path, model)
     )
     if job.lora is not None and source.sha256 is not None:
@@ -363,7 +363,7 @@ def _export(
         reward_head=parts.get(HEAD),
         cut_points=cut_points,
       )
-      _replace(
+      replace_folder(
         folder / ADAPTERS,
         lambda path: adapters.save_adapters(path, job.config, alone),
       )
@@ -373,10 +373,15 @@ def _export(
     watch.note(f'best parameters in {folder / EXPORT}')
 
 
-def _replace(
+def replace_folder(
   target: pathlib.Path, write: Callable[[pathlib.Path], None]
 ) -> None:
-  """Writes a folder in the place of what an earlier, shorter run left."""
+  """Writes a folder in the place of what was there.
+
+  Args:
+    target: the folder.
+    write: makes the folder that it is given.
+  """
   fresh = target.with_name(f'.{target.name}.new')
   shutil.rmtree(fresh, ignore_errors=True)
   write(fresh)
