@@ -165,7 +165,15 @@ def _start_processes(args: argparse.Namespace) -> None:
 
   told = (args.coordinator, args.num_processes, args.process_id)
   if args.autodetect:
-    jax.distributed.initialize(initialization_timeout=round(args.start_timeout))
+    timeout = round(args.start_timeout)
+    try:
+      jax.distributed.initialize(initialization_timeout=timeout)
+    except ValueError as error:
+      raise InputError(
+        f'found no cluster here ({error}); name --coordinator, --num_processes '
+        'and --process_id instead',
+        field=('--autodetect',),
+      ) from error
   elif all(value is not None for value in told):
     distributed.start(
       distributed.Cluster(

@@ -227,6 +227,18 @@ def test_bad_input_is_one_clear_line(kind, extra, message, tmp_path, capsys):
   assert message in errors and errors.count('\n') == 1
 
 
+def test_without_a_cluster_autodetection_says_so(tmp_path, capsys, monkeypatch):
+  def initialize(**_):
+    raise ValueError('coordinator_address should be defined.')
+
+  monkeypatch.setattr(jax.distributed, 'initialize', initialize)
+  args = tiny.arguments('sft', tmp_path / 'run', tmp_path / 'examples')
+  assert command.main('sft', [*args, '--autodetect']) == command.BAD_INPUT
+  errors = capsys.readouterr().err
+  assert '--autodetect: found no cluster here' in errors
+  assert 'name --coordinator' in errors and errors.count('\n') == 1
+
+
 def test_a_missing_model_dir_is_asked_for(tmp_path, capsys):
   args = tiny.arguments('sft', tmp_path / 'run', tmp_path / 'examples')
   args = [each for each in args if 'MODEL_DIR' not in each]
