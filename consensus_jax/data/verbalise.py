@@ -14,6 +14,8 @@ import random
 import re
 from collections.abc import Sequence
 
+from consensus_jax.tokenizer import Tokenizer
+
 _VOTES = {1: 'Agree.', -1: 'Disagree.'}
 _ENDS = re.compile(r'[.!?…][\'"’”)\]]*$')
 
@@ -25,6 +27,20 @@ def verbalise(votes: Sequence[tuple[str, int]]) -> str:
     votes: pairs of a statement and 1 (agrees) or -1 (disagrees).
   """
   return ' '.join(f'{sentence(text)} {_VOTES[vote]}' for text, vote in votes)
+
+
+def first_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
+  """The tokens that the votes for and against begin with, after a statement.
+
+  Raises:
+    ValueError: if both begin alike.
+  """
+  agree, disagree = (
+    tokenizer.encode(f' {_VOTES[vote]}')[0] for vote in (1, -1)
+  )
+  if agree == disagree:
+    raise ValueError(f'the tokenizer begins {[*_VOTES.values()]} alike')
+  return agree, disagree
 
 
 def sentence(text: str) -> str:

@@ -56,6 +56,9 @@ class Job:
     optimizer: of what is trained.
     flops_per_token: of a step, for its utilisation of the devices; None where
       the formula does not hold.
+    head_words: token ids of two words: a head that the model does not bring
+      starts as the log-odds of the first rather than the second; None for a
+      random one.
   """
 
   kind: str
@@ -69,6 +72,7 @@ class Job:
   rewards_of: Callable[[Params, Any], Any] | None = None
   optimizer: optax.GradientTransformation
   flops_per_token: float | None
+  head_words: tuple[int, int] | None = None
 
   @property
   def loss_function(self) -> LossFunction:
@@ -121,12 +125,7 @@ class Job:
     """
     head_key, adapter_key = jax.random.split(key)
     if self.config.reward_head and HEAD not in params:
-      size = self.config.embed_dim
-      # As `Decoder` has it: near zero, indifferent.
-      params = {
-        **params,
-        HEAD: jax.random.normal(head_key, (size,)) / (size + 1),
-      }
+      params = {**params, HEAD: self._first_head(params, head_key)}
     if self.lora is None:
       return {**params, **self.extra_params}, {}
     frozen = {name: x for name, x in params.items() if name != HEAD}
@@ -134,6 +133,16 @@ class Job:
     adapters = lora.init(self.config, self.lora, adapter_key)
     trained = {ADAPTERS: adapters, **heads, **self.extra_params}
     return trained, transformer.cast_matrices(frozen, self.dtype)
+
+  def _first_head(self, params: Params, key: PRNGKeyArray) -> Any:
+    if self.head_words is not None:
+      tied = self.config.tied_embeddings
+      first, second = self.head_words
+      rows = params['embedding' if tied else 'lm_head']
+      return (rows[first] - rows[second]).astype(jnp.float32)
+    size = self.config.embed_dim
+    # As `Decoder` has it: near zero, indifferent.
+    return jax.random.normal(key, (size,)) / (size + 1)
 
   def abstract(self, mesh: Mesh) -> tuple[TrainState, Params]:
     """Shapes and shardings of the state and of what is frozen."""
@@ -204,7 +213,12 @@ def policy_job(
 
 
 def reward_job(
-  run: RewardRun, config: ModelConfig, *, dtype: Any, length: int
+  run: RewardRun,
+  config: ModelConfig,
+  *,
+  dtype: Any,
+  length: int,
+  head_words: tuple[int, int] | None = None,
 ) -> Job:
   """Training of a reward model of `config` on rows of `length` tokens."""
   config = dataclasses.replace(config, reward_head=True)
@@ -252,15 +266,24 @@ def reward_job(
     metrics=means,
     optimizer=optimizers.make_optimizer(run.optimizer),
     flops_per_token=_flops(run, config, length, vocab_logits=False),
+    head_words=head_words,
   )
 
 
 def make_job(
-  run: PolicyRun | RewardRun, config: ModelConfig, *, dtype: Any, length: int
+  run: PolicyRun | RewardRun,
+  config: ModelConfig,
+  *,
+  dtype: Any,
+  length: int,
+  head_words: tuple[int, int] | None = None,
 ) -> Job:
-  """What `run` computes with a model of `config`."""
-  make = reward_job if isinstance(run, RewardRun) else policy_job
-  return make(run, config, dtype=dtype, length=length)  # type: ignore[arg-type]
+  """What `run` computes with a model of `config`; see `Job` for the rest."""
+  if isinstance(run, RewardRun):
+    return reward_job(
+      run, config, dtype=dtype, length=length, head_words=head_words
+    )
+  return policy_job(run, config, dtype=dtype, length=length)
 
 
 def _flops(run, config, length, *, vocab_logits):

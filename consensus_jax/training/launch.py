@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from consensus_jax import strict_json
-from consensus_jax.data import batches
+from consensus_jax.data import batches, verbalise
 from consensus_jax.data.batches import Examples
 from consensus_jax.inference import compute
 from consensus_jax.interop import adapters, pretrained
@@ -83,6 +83,7 @@ def train(run: PolicyRun | RewardRun, operative: str = '') -> None:
       dataclasses.replace(source.config, reward_head=False),
       dtype=compute.choose_dtype(run.compute_dtype),
       length=examples.features['tokens'].shape[1],
+      head_words=_head_words(run, source),
     )
     state, frozen, progress = _start(run, job, mesh, source, saved, resuming)
     record = _record(run, job, examples, operative, frozen)
@@ -196,6 +197,15 @@ def _open(data: Any, folder: pathlib.Path, run: Any) -> Examples:
         file=str(examples.path),
       )
   return examples
+
+
+def _head_words(run: Any, source: Source) -> tuple[int, int] | None:
+  """Token ids of the words of votes, if a head is to start from them."""
+  if not isinstance(run, RewardRun) or run.head == 'random':
+    return None
+  if source.tokenizer is None:
+    raise InputError('needs a tokenizer (initial.tokenizer)', field=('head',))
+  return verbalise.first_tokens(source.tokenizer)
 
 
 def _resumed(run: Any, folder: pathlib.Path) -> Source:

@@ -15,6 +15,7 @@ from consensus_jax.training.objectives import RewardSettings
 from consensus_jax.training.optimizers import OptimizerSettings
 
 Dtype = Literal['float32', 'bfloat16']
+Head = Literal['random', 'vote_words']
 
 
 def _check_integer(settings: Any, field: str, least: int) -> None:
@@ -214,6 +215,18 @@ class RewardRun(Run):
 
   Attributes:
     objective: what it learns from judgements.
+    head: where a head starts that the model does not bring. 'random': near
+      zero, indifferent. 'vote_words': as the log-odds that the model, after a
+      statement, goes on with " Agree" rather than " Disagree", as votes in
+      words do (`data.verbalise`): what it knows of people is there at once.
   """
 
   objective: RewardSettings = dataclasses.field(default_factory=RewardSettings)
+  head: Head = 'random'
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.head not in get_args(Head):
+      raise ValueError(
+        f'head must be one of {get_args(Head)}, got {self.head!r}'
+      )

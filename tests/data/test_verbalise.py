@@ -1,8 +1,14 @@
 import pytest
+import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus_jax.data.verbalise import choose, sentence, verbalise
+from consensus_jax.data.verbalise import (
+  choose,
+  first_tokens,
+  sentence,
+  verbalise,
+)
 
 BALLOTS = st.lists(st.sampled_from([-1, 0, 1]), max_size=30)
 
@@ -47,3 +53,15 @@ def test_the_seed_decides():
   # Every vote is drawn about as often: 8 of 40, 200 times.
   drawn = [sum(index in draw for draw in draws) for index in range(40)]
   assert 15 <= min(drawn) and max(drawn) <= 70
+
+
+def test_votes_begin_with_tokens_of_their_own():
+  tokenizer = tiny_models.load('smollm2').tokenizer
+  agree, disagree = first_tokens(tokenizer)
+  for vote, token in ((1, agree), (-1, disagree)):
+    said = tokenizer.encode(' ' + verbalise([('Ban cars', vote)]))
+    stem = tokenizer.encode(' Ban cars.')
+    assert said[: len(stem)] == stem and said[len(stem)] == token
+  # Of this one the words begin with the same letter, that is the same token.
+  with pytest.raises(ValueError, match='alike'):
+    first_tokens(tiny_models.load('tiny_llama').tokenizer)
