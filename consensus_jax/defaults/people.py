@@ -18,18 +18,22 @@ from consensus_jax.strict_json import InputError
 Half = Literal['a', 'b']
 Records = tuple[JudgedDeliberation, ...]
 
-# Both of half A are about one town; they hold half of the people.
-HALF_A = ('american-assembly.bowling-green', 'bg2050-volunteers')
+# A ships. B is of other places and other topics, and is what A is measured on.
+HALF_A = (
+  'american-assembly.bowling-green',
+  'bg2050-volunteers',
+  'football-concussions',
+  'scoop-hivemind.biodiversity',
+  'scoop-hivemind.freshwater',
+)
 HALF_B = (
   '15-per-hour-seattle',
   'brexit-consensus',
-  'football-concussions',
   'london.youth.policing',
   'scoop-hivemind.affordable-housing',
-  'scoop-hivemind.biodiversity',
-  'scoop-hivemind.freshwater',
   'scoop-hivemind.ubi',
 )
+HALVES: Mapping[Half, tuple[str, ...]] = {'a': HALF_A, 'b': HALF_B}
 FRACTIONS = {'train': 0.8, 'validation': 0.05, 'iid_test': 0.15}
 SEED = 0
 

@@ -1,29 +1,39 @@
 """How the default reward model is made, from votes to adapters.
 
-Runs of one recipe. `half_a` and `half_b` learn from people of one half of the
-conversations each: what they say of the other half is what a reward model says
-of questions it never saw. `full` learns from all and is what ships. The
-`statements` runs see no opinion: what they know is not personal.
+Runs of one recipe. `half_a` learns from people of one half of the conversations
+and ships; what it says of the other half is what a reward model says of
+questions that it never saw. `half_b` is the same of the other half, and judges
+the policy that `half_a` selects for. `real_b` learns from real people only, and
+`statements_a` sees no opinion: what it knows is not personal.
 
-Next to votes, runs with opinions learn from invented stances (`stance_rows`),
-which alone can be foretold from nothing but the opinion.
+Next to real people's votes, runs learn from synthetic ones: of invented
+conversations, of the seed deliberations, and of invented stances. Each half has
+its own, so that the two have learned from nothing in common.
 
 Every part is a folder that is there and complete, or is made: a run that was
 stopped goes on where it was.
 """
 
 import dataclasses
+import functools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from consensus_jax.data import batches, questions, record_files
+from consensus_jax.data import (
+  batches,
+  invented,
+  questions,
+  record_files,
+  seed_deliberations,
+)
 from consensus_jax.defaults import people, stance_rows, vote_rows
-from consensus_jax.defaults.people import HALF_A, HALF_B
+from consensus_jax.defaults.people import HALVES, Half
 from consensus_jax.inference import compute
 from consensus_jax.interop import adapters
 from consensus_jax.interop.pretrained import Pretrained, load_pretrained
 from consensus_jax.model.lora import LoraConfig
+from consensus_jax.policy_data import groups
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import frozen_layers, launch
 from consensus_jax.training.objectives import RewardSettings
@@ -36,36 +46,46 @@ BATCH_SIZE = 4
 LEARNING_RATE = 1e-3
 # Of comparing people on the same statement, beside the loss of each vote.
 CONTRAST = 1.0
-NUM_STANCES = 400
 SEED = 0
-# Of a row, on two cores with bfloat16 instructions: the layers that stay as
+# Rows of a conversation, by how its people are described.
+MAX_ROWS = 56
+MAX_VALIDATION_ROWS = 8
+MAX_STATEMENT_ROWS = 20
+# Invented people: of a conversation, every second time described by comments
+# too; of stances; of seed deliberations.
+INVENTED_ROWS = 4
+NUM_STANCES = 40
+NUM_SEED_ROWS = 72
+# Of a row, on two cores without bfloat16 instructions: the layers that stay as
 # they are, once; a step of those that learn.
-_SECONDS_BELOW, _SECONDS_STEP = 0.3, 0.6
+_SECONDS_BELOW, _SECONDS_STEP = 0.8, 1.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-  """One run: whose votes it learns from, and how often it sees them.
+  """One run: whose votes it learns from.
 
   Attributes:
     name: of the run.
-    conversations: whose train participants it learns from.
-    epochs: how often.
-    with_opinion: False hides what people think.
+    half: of the conversations.
+    with_opinion: False hides what people think; synthetic votes are then left
+      out, as they teach nothing of real people's statements.
+    synthetic: whether it learns from synthetic votes too.
+    epochs: how often it sees each.
   """
 
   name: str
-  conversations: tuple[str, ...]
-  epochs: int = 1
+  half: Half
   with_opinion: bool = True
+  synthetic: bool = True
+  epochs: int = 1
 
 
 RECIPES = (
-  Recipe(name='half_a', conversations=HALF_A),
-  Recipe(name='half_b', conversations=HALF_B),
-  Recipe(name='full', conversations=(*HALF_A, *HALF_B)),
-  Recipe(name='statements_a', conversations=HALF_A, with_opinion=False),
-  Recipe(name='statements_b', conversations=HALF_B, with_opinion=False),
+  Recipe(name='half_a', half='a'),
+  Recipe(name='half_b', half='b'),
+  Recipe(name='statements_a', half='a', with_opinion=False, synthetic=False),
+  Recipe(name='real_b', half='b', synthetic=False),
 )
 
 
@@ -98,21 +118,19 @@ def train_reward_models(
   model = load_pretrained(dtype=compute.choose_dtype(None))
   for split, part in splits.items():
     _write_records(folder / 'records' / split, part)
-  stances = _stances(folder, bank, model)
-  sets = {
-    recipe.name: {
-      split: _rows(folder, splits[split], split, recipe, model)
+  sets = {}
+  for recipe in recipes:
+    rows = {
+      split: [_real(folder, splits[split], split, recipe, model)]
       for split in ('train', 'validation')
     }
-    for recipe in recipes
-  }
-  for recipe in recipes:
-    if recipe.with_opinion:
-      sets[recipe.name]['train'].append(stances)
+    if recipe.synthetic:
+      rows['train'] += _synthetic(folder, bank, recipe.half, model)
+    sets[recipe.name] = rows
   _announce(folder, sets, recipes, max_hours)
   for recipe in recipes:
     ready = {
-      split: _with_activations(paths, model)
+      split: _with_activations(paths, model, recipe.name)
       for split, paths in sets[recipe.name].items()
     }
     launch.train(_run(folder, recipe, ready))
@@ -136,49 +154,74 @@ def ship(
   )
 
 
-def _stances(
-  folder: pathlib.Path, bank: str | pathlib.Path, model: Pretrained
-) -> pathlib.Path:
-  path = folder / 'rows' / 'stances'
-  if not path.exists():
-    found = [each for each in questions.read(bank) if each.split == 'train']
-    stance_rows.write(
-      path, found, model.tokenizer, num_rows=NUM_STANCES, seed=SEED
-    )
-  return path
-
-
-def _rows(
+def _real(
   folder: pathlib.Path,
   part: people.People,
   split: str,
   recipe: Recipe,
   model: Pretrained,
-) -> list[pathlib.Path]:
-  """The sets of rows that a recipe learns from, one for each half."""
+) -> pathlib.Path:
+  """Rows of real people, described by votes and by comments."""
   kind = 'votes' if recipe.with_opinion else 'statements'
-  paths = []
-  for half, conversations in (('a', HALF_A), ('b', HALF_B)):
-    if not {*conversations} <= {*recipe.conversations}:
-      continue
-    path = folder / 'rows' / f'{kind}_{split}_{half}'
-    paths.append(path)
-    if not path.exists():
-      chosen = part.of(conversations)
-      # Without opinions, both descriptions of a person are the same row.
-      comments = chosen.comments if recipe.with_opinion else ()
-      vote_rows.write(
-        path,
-        (*chosen.votes, *comments),
-        model.tokenizer,
-        seed=SEED,
-        with_opinion=recipe.with_opinion,
-      )
-  return paths
+  path = folder / 'rows' / f'{kind}_{split}_{recipe.half}'
+  if not path.exists():
+    chosen = part.of(HALVES[recipe.half])
+    if split == 'validation':
+      max_rows = MAX_VALIDATION_ROWS
+    else:
+      max_rows = MAX_ROWS if recipe.with_opinion else MAX_STATEMENT_ROWS
+    # Without opinions, both descriptions of a person are the same row.
+    comments = chosen.comments if recipe.with_opinion else ()
+    vote_rows.write(
+      path,
+      (*chosen.votes, *comments),
+      model.tokenizer,
+      seed=SEED,
+      with_opinion=recipe.with_opinion,
+      max_rows=max_rows,
+    )
+  return path
+
+
+def _synthetic(
+  folder: pathlib.Path, bank: str | pathlib.Path, half: Half, model: Pretrained
+) -> list[pathlib.Path]:
+  """Rows of invented people, of one half of what they are invented from."""
+  place = 'ab'.index(half)
+  rows = folder / 'rows'
+  tokenizer = model.tokenizer
+  paths = {n: rows / f'{n}_{half}' for n in ('invented', 'seed', 'stances')}
+  if not paths['invented'].exists():
+    own = invented.read()[place::2]
+    simulate = functools.partial(
+      invented.simulate, num_people=INVENTED_ROWS, seed=SEED
+    )
+    records = [
+      *(simulate(each, opinions='votes') for each in own),
+      *(simulate(each, opinions='comments') for each in own[::2]),
+    ]
+    vote_rows.write(paths['invented'], records, tokenizer, seed=SEED)
+  if not paths['seed'].exists():
+    learned = groups.seed_splits(seed_deliberations.read())['train']
+    whole = [r for r in learned if len(r.members) >= vote_rows.GROUP]
+    number = NUM_SEED_ROWS // vote_rows.GROUP
+    records = [vote_rows.as_votes(r) for r in whole[place::2][:number]]
+    vote_rows.write(paths['seed'], records, tokenizer, seed=SEED, min_judged=1)
+  if not paths['stances'].exists():
+    found = [each for each in questions.read(bank) if each.split == 'train']
+    topics = sorted({each.topic for each in found})[place::2]
+    stance_rows.write(
+      paths['stances'],
+      [each for each in found if each.topic in topics],
+      tokenizer,
+      num_rows=NUM_STANCES,
+      seed=SEED,
+    )
+  return [*paths.values()]
 
 
 def _with_activations(
-  paths: Sequence[pathlib.Path], model: Pretrained
+  paths: Sequence[pathlib.Path], model: Pretrained, name: str
 ) -> pathlib.Path:
   """One set with what the layers below compute, which all runs share."""
   sets = []
@@ -196,8 +239,7 @@ def _with_activations(
       )
   if len(sets) == 1:
     return sets[0]
-  names = [path.name for path in paths]
-  joined = sets[0].with_name('_and_'.join([*names, 'activations']))
+  joined = sets[0].with_name(f'joined_{name}')
   if not joined.exists():
     vote_rows.join(joined, sets)
   return joined
@@ -228,6 +270,7 @@ def _run(
     objective=RewardSettings(
       loss='logistic', contrast=CONTRAST if recipe.with_opinion else 0.0
     ),
+    head='vote_words',
   )
 
 

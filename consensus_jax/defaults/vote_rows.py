@@ -5,6 +5,8 @@ The rows of a group are people of one conversation who voted on the same
 statements: what they are compared on is personal.
 """
 
+import dataclasses
+import itertools
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +21,13 @@ from consensus_jax.data.records import JudgedDeliberation
 from consensus_jax.data.reward_examples import question_name
 from consensus_jax.tokenizer import Tokenizer
 
-ROW_LENGTH = 768
-MAX_STATEMENTS = 40
+ROW_LENGTH = 576
+MAX_STATEMENTS = 32
 # People with fewer judgements that take a side teach little.
 MIN_JUDGED = 8
 # Rows of a group.
 GROUP = 4
+_NEUTRAL = 4  # of ratings from 1 to 7
 
 _NONE = 2  # in a table of votes
 
@@ -36,6 +39,8 @@ def write(
   *,
   seed: int,
   with_opinion: bool = True,
+  min_judged: int = MIN_JUDGED,
+  max_rows: int | None = None,
 ) -> None:
   """Writes one row a member, in groups; see `batches.write_examples`.
 
@@ -45,6 +50,8 @@ def write(
     tokenizer: of the reward model.
     seed: of the groups.
     with_opinion: False hides what people think: for a model of statements.
+    min_judged: people who took a side less often are left out.
+    max_rows: of a record, by draw; None takes all.
 
   Raises:
     InputError: if nobody is left, or it cannot be written.
@@ -54,7 +61,8 @@ def write(
   first = 0
   rows: list[dict[str, Any]] = []
   for record in records:
-    for row in _rows_of(record, tokenizer, seed, with_opinion):
+    drawn = _rows_of(record, tokenizer, seed, with_opinion, min_judged)
+    for row in itertools.islice(drawn, max_rows):
       there = row['statements'] >= 0
       row['statements'] = np.where(there, row['statements'] + first, -1)
       row['participants'] = participants[row['participants']]
@@ -110,6 +118,26 @@ def join(
   batches.write_examples(path, rows(), about, kind='reward')
 
 
+def as_votes(record: JudgedDeliberation) -> JudgedDeliberation:
+  """Ratings of agreement as votes: above the middle for, below it against."""
+  return dataclasses.replace(
+    record,
+    members=tuple(
+      dataclasses.replace(
+        member,
+        agreement=(),
+        quality=(),
+        ranking=(),
+        votes=tuple(
+          None if rating is None else int(np.sign(rating - _NEUTRAL))
+          for rating in member.agreement
+        ),
+      )
+      for member in record.members
+    ),
+  )
+
+
 def encode(
   prefix: Sequence[int],
   statements: Iterable[tuple[int, Sequence[int], int]],
@@ -150,13 +178,14 @@ def _rows_of(
   tokenizer: Tokenizer,
   seed: int,
   with_opinion: bool,
+  min_judged: int,
 ) -> Iterator[dict[str, Any]]:
   texts = [prompts.reward_continuation(s.text) for s in record.statements]
   statements = [tokenizer.encode(text) for text in texts]
   members = [
     member
     for member in record.members
-    if sum(vote != 0 for vote in member.votes) >= MIN_JUDGED
+    if sum(vote in (-1, 1) for vote in member.votes) >= min_judged
   ]
   table = np.full((len(members), len(statements)), _NONE, np.int8)
   for place, member in enumerate(members):
@@ -202,15 +231,22 @@ def _groups(
 def _most_wanted(
   votes: Int8[np.ndarray, 'group statements'], rng: random.Random
 ) -> list[int]:
-  """Statements on which the group differs, then those that many judged."""
+  """Statements, those on which the group differs and any other in turns.
+
+  Only the former say what is personal; without the latter, rewards would know
+  nothing of statements that all like or nobody does.
+  """
   for_, against = (votes == 1).sum(0), (votes == -1).sum(0)
   judged = (votes != _NONE).sum(0)
   order = [int(index) for index in np.flatnonzero(judged)]
   rng.shuffle(order)
-  return sorted(
+  contested = sorted(
     order,
     key=lambda index: (-min(for_[index], against[index]), -judged[index]),
   )
+  shared = sorted(order, key=lambda index: -judged[index] + rng.random())
+  in_turns = itertools.chain.from_iterable(zip(contested, shared, strict=True))
+  return list(dict.fromkeys(in_turns))
 
 
 def _cut(prefix: list[int], tokenizer: Tokenizer) -> list[int]:

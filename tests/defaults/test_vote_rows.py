@@ -201,3 +201,47 @@ def test_invented_people_keep_to_their_sides(tmp_path, tokenizer):
       assert votes[other] == -vote
       said, opposite = ('Agree.', 'Disagree.')[:: int(vote)]
       assert f'{text} {said}' in told or f'{other} {opposite}' in told
+
+
+def test_a_limit_takes_rows_of_each_record(tmp_path, tokenizer):
+  records = [record('town'), record('city', seed=1)]
+  vote_rows.write(tmp_path / 'rows', records, tokenizer, seed=0, max_rows=4)
+  examples = batches.open_examples(tmp_path / 'rows')
+  names = [
+    examples.meta['participants'][i].split('/')[0]
+    for i in examples.features['participants']
+  ]
+  assert names == ['town'] * 4 + ['city'] * 4
+
+
+def test_statements_that_nobody_disputes_are_asked_about_too(
+  tmp_path, tokenizer
+):
+  town = record(people=4)
+  # All judge everything, and differ on the first half of it only.
+  votes = [[1, -1][i % 2 if j < 15 else 0] for i in (0, 1) for j in range(30)]
+  members = tuple(
+    dataclasses.replace(
+      member, judged=tuple(range(30)), votes=tuple(votes[i % 2 * 30 :][:30])
+    )
+    for i, member in enumerate(town.members)
+  )
+  town = dataclasses.replace(town, members=members)
+  vote_rows.write(tmp_path / 'rows', [town], tokenizer, seed=0)
+  examples = batches.open_examples(tmp_path / 'rows')
+  asked = np.asarray(examples.features['statements'])[:, :10]
+  assert 0.3 < (asked < 15).mean() < 0.9
+
+
+def test_ratings_become_votes():
+  town = record(people=1)
+  member = dataclasses.replace(
+    town.members[0],
+    judged=(0, 1, 2, 3),
+    votes=(),
+    agreement=(1, 4, 7, None),
+  )
+  rated = dataclasses.replace(town, members=(member,))
+  (voter,) = vote_rows.as_votes(rated).members
+  assert voter.votes == (-1, 0, 1, None)
+  assert voter.agreement == () and voter.judged == member.judged
