@@ -36,6 +36,9 @@ _TRAIN = [
   'tensorboardX>=2.6,<3',
 ]
 
+# Regressions of ratings, which not every evaluation needs.
+_EVALUATE = ['statsmodels>=0.14.5,<0.15']
+
 # seqio brings TensorFlow, which only preparing data needs.
 _DATA = [
   'importlib-resources>=6',  # tensorflow-datasets imports it undeclared
@@ -79,6 +82,8 @@ setuptools.setup(
   extras_require={
     # Human judgements in, training examples out.
     'data': _DATA,
+    # Cumulative-link and mixed models of people's ratings.
+    'evaluate': _EVALUATE,
     # For a room still to be built: the web application of studies.
     'study': [
       'python-multipart>=0.0.20',
@@ -107,6 +112,7 @@ setuptools.setup(
     ],
     'dev': [
       *_DATA,
+      *_EVALUATE,
       *_TRAIN,
       'beartype>=0.23,<0.24',
       'hypothesis>=6.150,<7',
