@@ -144,6 +144,25 @@ def read_export(folder: str | pathlib.Path) -> Export:
   )
 
 
+def read_opinion_groups(folder: str | pathlib.Path) -> dict[str, str]:
+  """The group that Polis puts each participant in, '' for none, by their id.
+
+  Raises:
+    InputError: with file, line and column, for what cannot be understood.
+  """
+  path = _find(pathlib.Path(folder), 'votes')
+  if path is None:
+    raise InputError(f'holds no {_FILES["votes"][0]}', file=str(folder))
+  table = _Table(path, [])
+  places = table.places({**_PARTICIPANT_COLUMN, 'group-id': ()})
+  return {
+    _number_name(row[places['participant']].strip()): _number_name(
+      row[places['group-id']].strip()
+    )
+    for _, row in table.body()
+  }
+
+
 class _Table:
   """A CSV file: rows with the line each starts on."""
 
