@@ -5,8 +5,8 @@ numbers of jurors by an attribute. Many juries are drawn from a pool of people
 whose ratings are predicted; each says the mean of its jurors.
 
 Source: Gordon et al. 2022, "Jury learning: integrating dissenting voices into
-machine learning models", sections 3.2 (the median of means over juries) and
-3.4 (counterfactual juries; theirs are searched by gradients, ours exactly).
+machine learning models": the median of means over juries, and juries that would
+decide otherwise. The search for the nearest of these is our own.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ into the expected rating. Everything is drawn by names and seeds: what one
 person says does not depend on who else is asked, or in which order.
 
 Source of the model: Enelow and Hinich 1984, "The spatial theory of voting";
-McCullagh 1980, "Regression models for ordinal data", section 2.
+McCullagh 1980, "Regression models for ordinal data".
 """
 
 import dataclasses
