@@ -1,7 +1,7 @@
 """What a reward model must beat, from chance to what others voted."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,10 +10,10 @@ from scipy import optimize, special  # type: ignore[import-untyped]
 from consensus_jax.data.arguments import note
 from consensus_jax.data.records import JudgedDeliberation
 from consensus_jax.evaluation.cases import Case
-from consensus_jax.evaluation.predict import embeddings
-from consensus_jax.language_model import LanguageModel
 
 Features = Float[np.ndarray, 'rows features']
+# Features of texts, such as `predict.embeddings` of a model.
+Embed = Callable[[Sequence[str]], Float[np.ndarray, 'texts embed']]
 
 # Strengths of the penalty among which `fit` chooses.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -94,11 +94,11 @@ class Embedded:
     return np.split(values, np.cumsum(self.sizes)[:-1])
 
 
-def embedded(model: LanguageModel, cases: Sequence[Case]) -> Embedded:
-  """Frozen features of cases; equal texts are read once."""
+def embedded(embed: Embed, cases: Sequence[Case]) -> Embedded:
+  """Frozen features of cases, from features of texts."""
   opinions = [case.opinion for case in cases]
   statements = [text for case in cases for text in case.statements]
-  found = embeddings(model, [*opinions, *statements])
+  found = embed([*opinions, *statements])
   sizes = tuple(len(case.statements) for case in cases)
   return Embedded(
     opinions=found[: len(cases)],

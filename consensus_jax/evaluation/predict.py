@@ -7,7 +7,7 @@ travel together, in a few static shapes.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -79,24 +79,35 @@ def rewards(
   rows = _rows(model, cases, row_length)
   found = [np.zeros(len(case.statements), np.float32) for case in cases]
   head = _head(model)
-  # The longest first: what does not fit into the memory fails at once.
-  order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
   total, done = sum(map(len, found)), 0
   with shown(title, 'rewards') as report:
-    while order:
-      width = bucket(rows[order[0]].length, _SMALLEST_WIDTH)
-      width = min(width, row_length)
-      size = max(tokens_per_call // width, 1)
-      chosen, order = [rows[i] for i in order[:size]], order[size:]
-      batch = _batch(chosen, size, width)
+    for chosen, size, width in _calls(rows, row_length, tokens_per_call):
+      batch = _batch([rows[i] for i in chosen], size, width)
       values = np.asarray(
         _rewards(model.params, head, batch, config=model.config)
       )
-      for row, of_row in zip(chosen, values):
+      for row, of_row in zip((rows[i] for i in chosen), values):
         found[row.case][list(row.places)] = of_row[: len(row.places)]
         done += len(row.places)
       report(done, total)
   return found
+
+
+def num_tokens(
+  model: LanguageModel,
+  cases: Sequence[Case],
+  *,
+  row_length: int = 512,
+  tokens_per_call: int = 4096,
+) -> int:
+  """Tokens that `rewards` would compute, padding included.
+
+  Raises:
+    ValueError: as `rewards`.
+  """
+  row_length = min(row_length, model.config.max_length)
+  calls = _calls(_rows(model, cases, row_length), row_length, tokens_per_call)
+  return sum(size * width for _, size, width in calls)
 
 
 def silent_where_quoted(
@@ -182,6 +193,20 @@ def _rows(model, cases, row_length) -> list[_Row]:
     rows.append(_row(index, places, prefix, statements))
   _note_cut(num_cut, 'opinions', row_length)
   return rows
+
+
+def _calls(
+  rows: Sequence[_Row], row_length: int, tokens_per_call: int
+) -> Iterator[tuple[list[int], int, int]]:
+  """Rows that travel together: their places, how many fit, tokens of each."""
+  # The longest first: what does not fit into the memory fails at once.
+  order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
+  while order:
+    width = bucket(rows[order[0]].length, _SMALLEST_WIDTH)
+    width = min(width, row_length)
+    size = max(tokens_per_call // width, 1)
+    chosen, order = order[:size], order[size:]
+    yield chosen, size, width
 
 
 def _row(index, places, prefix, statements) -> _Row:

@@ -85,6 +85,7 @@ def baselines(
   held_out: HeldOut = 'participant',
   seed: int = 0,
   row_length: int = 512,
+  embed: rules.Embed | None = None,
 ) -> dict[str, Predict]:
   """All of `BASELINES` for which there is what they need.
 
@@ -97,11 +98,13 @@ def baselines(
       chosen by leaving out the same of `train`.
     seed: of chance, and of what is left out.
     row_length: of the prompted rater, as of `predict.rewards`.
+    embed: the features of texts, if they are kept somewhere.
   """
+  features_of = embed or functools.partial(predict.embeddings, model)
 
   @functools.lru_cache(maxsize=2)
   def embedded(cases: tuple[Case, ...]) -> rules.Embedded:
-    return rules.embedded(model, cases)
+    return rules.embedded(features_of, cases)
 
   @functools.cache
   def fitted(features: Callable) -> rules.Logistic:

@@ -1,6 +1,7 @@
 """Baselines by hand; logistic regression against scikit-learn."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from consensus_jax.data.records import (
   Question,
   Statement,
 )
-from consensus_jax.evaluation import baselines
+from consensus_jax.evaluation import baselines, predict
 
 
 def record(votes, id='c'):
@@ -99,7 +100,8 @@ def test_embedded_texts_are_those_of_the_cases():
     case(opinion='trees', statements=('pay', 'trees')),
     case(opinion='never', votes=(1,), statements=('trees',)),
   ]
-  texts = baselines.embedded(model, cases)
+  embed = functools.partial(predict.embeddings, model)
+  texts = baselines.embedded(embed, cases)
   assert texts.sizes == (2, 1)
   assert texts.cases.tolist() == [0, 0, 1]
   first, second = baselines.cosine(texts)
