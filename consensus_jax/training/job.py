@@ -31,6 +31,11 @@ HEAD = 'reward_head'
 # Of the layers before the first that is adapted, in examples that hold them.
 ACTIVATIONS = 'activations'
 
+# What a next word's log-odds are multiplied by to start a head. As they are,
+# their standard deviation over people's statements is 3: far too sure, and what
+# the first steps would learn is to say nothing.
+WORDS_SCALE = 0.2
+
 # The judgement between for and against, by what was judged.
 _NEUTRAL = {'agreement': 4, 'quality': 4, 'votes': 0}
 
@@ -139,7 +144,8 @@ class Job:
       tied = self.config.tied_embeddings
       first, second = self.head_words
       rows = params['embedding' if tied else 'lm_head']
-      return (rows[first] - rows[second]).astype(jnp.float32)
+      words = (rows[first] - rows[second]).astype(jnp.float32)
+      return WORDS_SCALE * words
     size = self.config.embed_dim
     # As `Decoder` has it: near zero, indifferent.
     return jax.random.normal(key, (size,)) / (size + 1)

@@ -216,9 +216,10 @@ class RewardRun(Run):
   Attributes:
     objective: what it learns from judgements.
     head: where a head starts that the model does not bring. 'random': near
-      zero, indifferent. 'vote_words': as the log-odds that the model, after a
-      statement, goes on with " Agree" rather than " Disagree", as votes in
-      words do (`data.verbalise`): what it knows of people is there at once.
+      zero, indifferent. 'vote_words': as a fifth of the log-odds that the
+      model, after a statement, goes on with " Agree" rather than " Disagree",
+      as votes in words do (`data.verbalise`): what it knows of people is there
+      at once.
   """
 
   objective: RewardSettings = dataclasses.field(default_factory=RewardSettings)

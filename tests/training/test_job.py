@@ -26,7 +26,7 @@ def run(**changes):
 
 @pytest.mark.parametrize('name', ['tiny_llama', 'tiny_llama_tied'])
 @pytest.mark.parametrize('lora', [None, LoraConfig(rank=2, alpha=4.0)])
-def test_a_head_of_vote_words_starts_as_their_log_odds(name, lora):
+def test_a_head_of_vote_words_starts_as_tempered_log_odds(name, lora):
   model = tiny_models.load(name)
   params = jax.tree.map(jnp.asarray, model.params)
   words = 7, 11
@@ -54,7 +54,10 @@ def test_a_head_of_vote_words_starts_as_their_log_odds(name, lora):
   )
   logits = transformer.logits(params, x)[0, -1]
   np.testing.assert_allclose(
-    reward, logits[words[0]] - logits[words[1]], rtol=1e-4, atol=1e-5
+    reward,
+    job.WORDS_SCALE * (logits[words[0]] - logits[words[1]]),
+    rtol=1e-4,
+    atol=1e-5,
   )
 
 
