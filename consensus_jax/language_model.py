@@ -14,7 +14,11 @@ from consensus_jax.interop.pretrained import Pretrained, load_pretrained
 from consensus_jax.model import lora
 from consensus_jax.model.config import ModelConfig
 from consensus_jax.model.transformer import Params, unstack_layers
+from consensus_jax.settings import Policy
 from consensus_jax.tokenizer import Tokenizer
+
+# Adapters of the embedded model that ship; docs/models/reward_model.md.
+REWARD_MODEL = pathlib.Path(__file__).parent / 'weights' / 'reward_model'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,6 +77,11 @@ class LanguageModel:
       chosen.name,
       merged,
     )
+
+  @property
+  def taught_as(self) -> Policy:
+    """The prompt in which a policy of this model was taught."""
+    return 'zero_shot' if self.adapters is None else 'sft'
 
   def describe(self) -> dict[str, Any]:
     """What an outcome records of it."""

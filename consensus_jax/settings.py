@@ -37,7 +37,8 @@ class Settings:
   """How candidates are written and chosen.
 
   Attributes:
-    policy: which prompt the model gets.
+    policy: which prompt the model gets; None takes that in which it was
+      taught: 'sft' for a model with adapters, 'zero_shot' for any other.
     num_candidates: how many statements it writes.
     max_tokens: the longest statement, in tokens.
     temperature: of sampling; 0 takes the likeliest token each time.
@@ -60,7 +61,7 @@ class Settings:
     InputError: naming the setting that is out of range.
   """
 
-  policy: Policy = 'zero_shot'
+  policy: Policy | None = None
   num_candidates: int = 16
   max_tokens: int = 128
   temperature: float | int = 0.7
@@ -79,7 +80,7 @@ class Settings:
 
   def __post_init__(self):
     for name, known in (
-      ('policy', Policy),
+      *((('policy', Policy),) if self.policy is not None else ()),
       ('rule', Rule),
       ('strength', Strength),
       ('utility', MapName),

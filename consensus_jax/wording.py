@@ -85,6 +85,8 @@ def reward_meaning(reward_model: dict[str, Any]) -> str:
       'it leans to agreeing. This is a prompted rater, not a reward model '
       'trained on human judgements.'
     )
+  if adapters := reward_model.get('adapters'):
+    name = f'{name} with the adapters {adapters["name"]}'
   return (
     f'A reward is how much {name}, a reward model, predicts the participant '
     'to agree with the statement; higher is more.'

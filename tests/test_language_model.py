@@ -79,3 +79,8 @@ def test_adapters_of_another_model_are_refused(folder, monkeypatch):
   monkeypatch.setattr(language_model, 'load_pretrained', load)
   with pytest.raises(ModelFileError, match='adapts a model whose weights'):
     LanguageModel.load(folder, 'float32')
+
+
+def test_adapters_are_asked_as_they_were_taught(folder):
+  assert LanguageModel.load(folder, 'float32').taught_as == 'sft'
+  assert LanguageModel.load(BASE, 'float32').taught_as == 'zero_shot'

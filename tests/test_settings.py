@@ -11,7 +11,7 @@ from consensus_jax.settings import WELFARES, Settings
 @pytest.mark.parametrize(
   ('name', 'good', 'bad'),
   [
-    ('policy', ['zero_shot', 'few_shot', 'sft'], ['rl', '', None]),
+    ('policy', ['zero_shot', 'few_shot', 'sft'], ['rl', '']),
     ('num_candidates', [1, 64], [0, -1, 2.0, True, '3', None]),
     ('max_tokens', [1], [0, 1.5]),
     ('temperature', [0, 0.7, 2], [-0.1, math.inf, math.nan, '1', True]),

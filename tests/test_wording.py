@@ -86,3 +86,11 @@ def test_what_a_reader_must_not_miss():
 def test_any_record_in_a_line():
   value = {'a': [1, 2.5], 'b': {'c': None, 'd': math.pi}}
   assert wording.record(value) == 'a: 1, 2.5, b: c: none, d: 3.14159'
+
+
+def test_a_reward_models_adapters_are_named():
+  plain = {'kind': 'reward_head', 'name': 'base'}
+  assert 'how much base, a reward' in wording.reward_meaning(plain)
+  adapted = plain | {'adapters': {'name': 'mine', 'sha256': 'ab'}}
+  said = wording.reward_meaning(adapted)
+  assert 'how much base with the adapters mine, a reward model' in said
