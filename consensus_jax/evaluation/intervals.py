@@ -111,7 +111,7 @@ def weighted_auc(
   below = np.searchsorted(of_negatives, of_positives, 'left')
   not_above = np.searchsorted(of_negatives, of_positives, 'right')
   found = np.full(len(weights), np.nan)
-  for chunk in _chunks(len(weights), len(scores)):
+  for chunk in chunks(len(weights), len(scores)):
     some = weights[chunk].astype(np.float64)
     total = np.zeros((len(some), len(negatives) + 1))
     np.cumsum(some[:, negatives], axis=1, out=total[:, 1:])
@@ -123,7 +123,8 @@ def weighted_auc(
   return found
 
 
-def _chunks(num_draws: int, width: int) -> Iterator[slice]:
+def chunks(num_draws: int, width: int) -> Iterator[slice]:
+  """Slices of draws whose arrays [draws, width] fit a processor's cache."""
   size = max(_CHUNK_BYTES // (8 * max(width, 1)), 1)
   for start in range(0, num_draws, size):
     yield slice(start, start + size)

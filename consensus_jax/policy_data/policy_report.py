@@ -29,7 +29,7 @@ from jaxtyping import Float
 from consensus_jax import prompts
 from consensus_jax.data.sft_examples import seed_of
 from consensus_jax.deliberation import Candidate, Deliberation, Outcome
-from consensus_jax.evaluation import intervals
+from consensus_jax.evaluation.statistics import Bootstrap, Estimate
 from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data.groups import Groups, deliberation_of
 from consensus_jax.policy_data.outcome_runs import Report, run_all
@@ -303,68 +303,32 @@ def _summary(
   for i, entry in enumerate(entries):
     texts = [entry.texts[place] for place in places]
     rows[entry.name] = {
-      'reward': bootstrap.mean(mean[i]),
-      'worst_off': bootstrap.mean(worst[i]),
-      'passed': bootstrap.mean(passed[i]),
+      'reward': _numbers(bootstrap.mean(mean[i])),
+      'worst_off': _numbers(bootstrap.mean(worst[i])),
+      'passed': _numbers(bootstrap.mean(passed[i])),
       'words': float(np.mean([len(text.split()) for text in texts])),
     }
     if i != first:
       ahead = mean[first] - mean[i]
       rivals[entry.name] = {
-        'win_rate': bootstrap.mean((np.sign(ahead) + 1) / 2),
-        'reward_ahead': bootstrap.mean(ahead),
-        'passed_times': bootstrap.ratio(passed[first], passed[i]),
+        'win_rate': _numbers(bootstrap.mean((np.sign(ahead) + 1) / 2)),
+        'reward_ahead': _numbers(bootstrap.mean(ahead)),
+        'passed_times': _numbers(bootstrap.ratio(passed[first], passed[i])),
       }
   return {
     'groups': len(places),
-    'clusters': bootstrap.num_clusters,
+    'clusters': bootstrap.num_groups,
     'entries': rows,
     'champion_against': rivals,
   }
 
 
-@dataclasses.dataclass(frozen=True)
-class Bootstrap:
-  """Draws of clusters, the same for every number.
-
-  Attributes:
-    clusters: which cluster each group belongs to.
-    weights: how often each draw holds each cluster, `[draws, clusters]`.
-  """
-
-  clusters: np.ndarray
-  weights: np.ndarray
-
-  @classmethod
-  def of(cls, names: Sequence[str], num_draws: int, seed: int) -> 'Bootstrap':
-    """Groups of one name are one cluster."""
-    order = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    clusters = np.array([order[name] for name in names])
-    return cls(clusters, intervals.draw(len(order), num_draws, seed=seed))
-
-  @property
-  def num_clusters(self) -> int:
-    """How many different clusters there are."""
-    return self.weights.shape[1]
-
-  def mean(self, values: Float[np.ndarray, 'groups']) -> list[float | None]:
-    """Mean over groups, and the ends of its 95% interval."""
-    return self.ratio(values, np.ones(len(values)))
-
-  def ratio(
-    self,
-    above: Float[np.ndarray, 'groups'],
-    below: Float[np.ndarray, 'groups'],
-  ) -> list[float | None]:
-    """Sum over groups by another sum; None where that is nothing."""
-    sum_above = np.bincount(self.clusters, above, self.num_clusters)
-    sum_below = np.bincount(self.clusters, below, self.num_clusters)
-    drawn = intervals.ratio(sum_above, sum_below, self.weights)
-    drawn[~np.isfinite(drawn)] = np.nan
-    total = below.sum()
-    value = above.sum() / total if total else np.nan
-    found = intervals.percentile(float(value), drawn)
-    return [float(each) if np.isfinite(each) else None for each in found]
+def _numbers(estimate: Estimate) -> list[float | None]:
+  """A number and the ends of its 95% interval, None where undefined."""
+  if estimate.undefined:
+    return [None, None, None]
+  interval = estimate.interval
+  return [float(each) if np.isfinite(each) else None for each in interval]
 
 
 def _shown(

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from policy_data.tiny_policies import group, mediator
 
-from consensus_jax.evaluation import intervals
 from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data import policy_report, policy_tables
-from consensus_jax.policy_data.policy_report import Bootstrap, Contestant
+from consensus_jax.policy_data.policy_report import Contestant
 from consensus_jax.settings import Settings
 from consensus_jax.strict_json import InputError
 
@@ -136,25 +135,6 @@ def test_bad_contestants_and_no_groups_are_refused(tmp_path):
     policy_report.compare(both, GROUPS, JUDGE, folder=tmp_path, champion='rl')
   with pytest.raises(InputError, match='no groups'):
     policy_report.compare(both, (), JUDGE, folder=tmp_path)
-
-
-def test_groups_of_their_own_are_drawn_as_people_are():
-  values = np.array([0.0, 1.0, 3.0, 8.0])
-  bootstrap = Bootstrap.of(list('abcd'), 500, seed=3)
-  weights = intervals.draw(4, 500, seed=3)
-  drawn = intervals.weighted_mean(values, weights)
-  expected = intervals.percentile(3.0, drawn)
-  assert bootstrap.mean(values) == pytest.approx(list(expected))
-
-
-def test_one_cluster_leaves_nothing_to_chance_and_two_are_drawn_whole():
-  values = np.array([1.0, 2.0, 6.0])
-  one = Bootstrap.of(['a', 'a', 'a'], 50, seed=0)
-  assert one.mean(values) == pytest.approx([3.0, 3.0, 3.0])
-  two = Bootstrap.of(['a', 'a', 'b'], 500, seed=0)
-  assert two.mean(values) == pytest.approx([3.0, 1.5, 6.0])
-  assert two.ratio(values, values * 2) == pytest.approx([0.5, 0.5, 0.5])
-  assert two.ratio(values, np.zeros(3)) == [None, None, None]
 
 
 def test_tables_say_what_the_report_holds(compared):
