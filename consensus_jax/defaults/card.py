@@ -1,0 +1,263 @@
+"""The card of the default reward model: what it is, and what it reaches.
+
+A card is made of one document of numbers, which is written beside it, so that
+no number is typed by hand. `policy_card` has the policy's.
+"""
+
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from consensus_jax.data.record_files import replacing
+from consensus_jax.defaults import run_facts, targets
+from consensus_jax.defaults.measure import Measurement
+from consensus_jax.defaults.measured_people import MODEL, NEW_BY_VOTES, SHIPS
+from consensus_jax.evaluation import figures, report, systems
+from consensus_jax.evaluation.benchmark import Comparison
+from consensus_jax.interop import adapters
+from consensus_jax.outcome_file import pretty
+from consensus_jax.strict_json import InputError
+
+CARD = 'reward_model.md'
+METRICS = 'metrics.json'
+CALIBRATION, LENGTH, AUC = (
+  f'reward_model.{name}.svg' for name in ('calibration', 'length', 'auc')
+)
+
+
+def write_reward_card(
+  folder: str | pathlib.Path,
+  found: Measurement,
+  run: str | pathlib.Path,
+  *,
+  shipped: str | pathlib.Path | None = None,
+) -> dict[str, Any]:
+  """Writes the card, its numbers and its pictures.
+
+  Args:
+    folder: for all of it; what is there is replaced.
+    found: of a measurement of the run that ships.
+    run: the folder of that run.
+    shipped: the folder of its adapters as they ship, once they do.
+
+  Returns:
+    The numbers, as `reward_card` takes them.
+
+  Raises:
+    InputError: if the run's files are missing, something else was measured,
+      or a file cannot be written.
+    ModelFileError: if there are no adapters.
+  """
+  run, target = pathlib.Path(run), pathlib.Path(folder)
+  compared = found.sections.get(NEW_BY_VOTES)
+  if not isinstance(compared, Comparison):
+    raise InputError(f'no measurement of {SHIPS}', field=('found',))
+  measured = found.about['models'][SHIPS]['adapters']['sha256']
+  if adapters.weights_sha256(run / 'adapters') != measured:
+    raise InputError('was not measured: its adapters differ', file=str(run))
+  document = report.document(
+    found.sections,
+    about=dict(found.about)
+    | {
+      'run': run_facts.about(run),
+      'rows': run_facts.rows(run),
+      'measured': [*_measured(found)],
+      'shipped': shipped and {'sha256': adapters.weights_sha256(shipped)},
+    },
+  )
+  document['about']['targets'] = targets.reached(document)
+  text = reward_card(document)
+  try:
+    target.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(
+      f'cannot be made: {error.strerror}', file=str(folder)
+    ) from error
+  people, said = found.predictions[NEW_BY_VOTES]
+  drawn = {
+    name: said[name] for name in (MODEL, systems.LOGISTIC) if name in said
+  }
+  figures.calibration(target / CALIBRATION, people, drawn)
+  figures.reward_by_length(target / LENGTH, people, said[MODEL])
+  figures.bars(target / AUC, compared)
+  with replacing(target / METRICS) as temporary:
+    temporary.write_bytes(pretty(document))
+  with replacing(target / CARD) as temporary:
+    temporary.write_text(text, encoding='utf-8')
+  return document
+
+
+def reward_card(document: Mapping[str, Any]) -> str:
+  """The card of a document that `write_reward_card` makes, as Markdown."""
+  about = document['about']
+  run, model = about['run'], about['models'][SHIPS]
+  first, last = run['adapted_layers']
+  halves = about['halves']
+  weights = [
+    ['base model', model['name']],
+    ['sha256 of the base', model['sha256']],
+    ['adapted layers', f'{first} to {last}, counted from 0'],
+    ['rank of the adapters', str(run['rank'])],
+    ['sha256 of the adapters, as measured', model['adapters']['sha256']],
+  ]
+  if about['shipped']:
+    weights.append(
+      ['sha256 of the adapters, as shipped', about['shipped']['sha256']]
+    )
+  results = report.markdown(document).replace('\n## ', '\n### ')
+  parts = [
+    '# Model card: the default reward model',
+    'Written by `consensus_jax.defaults.card` from '
+    f'[{METRICS}]({METRICS}); no number is typed by hand.',
+    '## What it is',
+    _WHAT,
+    report.table(['', ''], weights),
+    '## Targets',
+    _targets(about['targets']),
+    '## What it learned from',
+    f'People of {len(halves["a"])} Polis conversations, and synthetic votes. '
+    f'{len(halves["b"])} other conversations are held out whole. A row is one '
+    'person: what is known of them, and statements that they judged. Votes '
+    'include passes.',
+    *_data(about['rows']),
+    'Whom it is measured on, none of whom it learned from:',
+    report.table(
+      ['part', 'conversation', 'people', 'votes for or against'],
+      [
+        [each['part'], each['conversation'], *_counts(each, 'people', 'votes')]
+        for each in about['measured']
+      ],
+    ),
+    '## How it was trained',
+    f'{run["steps"]:,} steps in {run["hours"]:.1f} hours of steps, from '
+    f'{run["initialisation"]}. The checkpoint of the best validation loss is '
+    'the model.',
+    run_facts.settings_table(run),
+    'Versions: '
+    + ', '.join(f'{name} {each}' for name, each in run['versions'].items())
+    + '.',
+    '## What it reaches',
+    'What each system and measure is: [evaluation](../evaluation.md). '
+    f'"{MODEL}" is this model, unless a table says otherwise.',
+    f'![AUC of all systems in new conversations]({AUC})',
+    f'![Calibration in new conversations]({CALIBRATION})',
+    f'![Rewards by length of the statement, in new conversations]({LENGTH})',
+    f'#{results}'.strip(),
+    '## Limits',
+    '\n'.join(f'- {limit}' for limit in _LIMITS),
+    '## Licence and attribution',
+    '\n'.join(f'- {each}' for each in _ATTRIBUTION),
+  ]
+  return '\n\n'.join(parts) + '\n'
+
+
+def _targets(found: Sequence[Mapping[str, Any]]) -> str:
+  words = {True: 'met', False: 'missed', None: 'not measured'}
+  return report.table(
+    ['what', 'wanted', 'found', ''],
+    [
+      [
+        each['what'],
+        each['wanted'],
+        report.estimate(each['found']) if each['found'] else '–',
+        words[each['met']],
+      ]
+      for each in found
+    ],
+  )
+
+
+def _data(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+  """What each split of a run holds, in words."""
+  for split, sources in rows.items():
+    real, synthetic = (
+      [each for each in sources if each['synthetic'] is kind]
+      for kind in (False, True)
+    )
+    lines = [
+      *([each['source'], *_counts(each)] for each in real),
+      ['all real people', *_counts(_sum(real))],
+      *([f'synthetic: {each["source"]}', *_counts(each)] for each in synthetic),
+    ]
+    share = ''
+    if synthetic:
+      lines.append(['all synthetic', *_counts(_sum(synthetic))])
+      total, part = _sum(sources), _sum(synthetic)
+      share = (
+        f': {part["rows"] / total["rows"]:.0%} of the rows and '
+        f'{part["votes"] / total["votes"]:.0%} of the votes are synthetic'
+      )
+    yield f'Split {split}{share}.'
+    yield report.table(['source', 'people', 'rows', 'votes'], lines)
+
+
+def _sum(sources: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+  return {
+    name: sum(each[name] for each in sources)
+    for name in ('people', 'rows', 'votes')
+  }
+
+
+def _counts(each: Mapping[str, Any], *names: str) -> list[str]:
+  return [f'{each[name]:,}' for name in names or ('people', 'rows', 'votes')]
+
+
+def _measured(found: Measurement) -> Iterator[dict[str, Any]]:
+  for part, (people, _) in found.predictions.items():
+    for name in dict.fromkeys(case.group for case in people):
+      here = [case for case in people if case.group == name]
+      yield {
+        'part': part,
+        'conversation': name,
+        'people': len(here),
+        'votes': sum(len(case.votes) for case in here),
+      }
+
+
+_WHAT = """\
+It predicts how readily one person would agree with a statement, from the
+question and what is known of that person: their own words, or some of their
+votes in words. The reward is the log-odds that the person votes for the
+statement. A group's consensus is made of such rewards, one a member.
+
+Low-rank adapters of the upper layers of a small language model, and a linear
+head on the last hidden state."""
+
+_LIMITS = (
+  'English only. The conversations are few and of few places, in the United '
+  'States, the United Kingdom and New Zealand. Intervals draw people, not '
+  'conversations: they say nothing of another topic or country.',
+  'It learned from votes on short comments that people sent in, of a sentence '
+  'or two. A consensus statement is longer, has several parts and was written '
+  'by a model. That rewards order such statements as people would is not '
+  'shown here.',
+  'Who takes part in a Polis conversation chose to. They are no sample of a '
+  'public. Nothing is known of their age, sex or origin, so that no '
+  'difference between such groups was tested.',
+  'Much of what it predicts is how a statement is liked by anybody. How much '
+  "is personal is its difference to itself with another's opinion, above.",
+  'Most opinions that it learned from are votes in words. How it does on '
+  'people who wrote, mostly a sentence or two, is a table of its own.',
+  'Synthetic votes are of invented people, who answer as a language model '
+  'thought that people might. They are in the training set only.',
+  'The conversations of half B are in no training set of this model, but the '
+  'recipe was chosen by people who had seen what earlier ones reached on '
+  'them.',
+  'Wording moves rewards: see the section on robustness. Denials, irony and '
+  'errors of fact were not tested.',
+  'It is for finding statements to put before people, who then decide. It is '
+  'no substitute for asking them, and no means to judge a person.',
+)
+
+_ATTRIBUTION = (
+  'Adapters: Apache-2.0, as the code.',
+  'Base model: SmolLM2-135M-Instruct, Hugging Face, Apache-2.0.',
+  'Votes and comments: data was gathered using the Polis software '
+  '(compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with '
+  'Attribution to The Computational Democracy Project.',
+  "Stances: invented from questions and positions of the Habermas Machine's "
+  'question bank, CC BY 4.0, copyright DeepMind Technologies Limited.',
+  'Invented conversations and seed deliberations: written for this project '
+  'with a language model, Apache-2.0. They have cards of their own: '
+  '[invented](../data/invented.md), [seed](../data/seed.md).',
+)
