@@ -213,7 +213,7 @@ def by_side(
   return _by_group(
     ratings,
     group_metrics.mean(chosen),
-    {'has no minority': ~sides.minority.any(-1)}
+    {'has no minority': np.logical_not(sides.minority.any(-1))}
     | _few(grid, 'rating')
     | {f'has no rating of the {side}': _number(chosen) == 0},
   )
