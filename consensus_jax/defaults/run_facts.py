@@ -29,10 +29,12 @@ def about(run: pathlib.Path) -> dict[str, Any]:
     run: its folder.
 
   Raises:
-    InputError: if a file of it is missing.
-    ModelFileError: if one is damaged.
+    InputError: if a file of it is missing, or it goes on: what it exported
+      before is not what its settings say.
+    ModelFileError: if a file is damaged.
   """
   config = _object(run / 'config.json')
+  settings = config['configuration']
   model = _object(run / 'model.json')
   lora = model['lora']
   steps = [
@@ -40,16 +42,21 @@ def about(run: pathlib.Path) -> dict[str, Any]:
     for line in journal.read(run / 'metrics.jsonl')
     if line['kind'] == 'train'
   ]
+  last = steps[-1]['step'] if steps else 0
+  if last < settings['num_steps'] and settings['patience'] is None:
+    raise InputError(
+      f'is at step {last} of {settings["num_steps"]}', file=str(run)
+    )
   return {
     'name': run.name,
     # What config.json says of it is that the run went on, if it did.
     'initialisation': model['initial'],
     'adapted_layers': [lora['first_layer'], model['config']['num_layers'] - 1],
     'rank': lora['rank'],
-    'settings': dict(_settings(config['configuration'])),
+    'settings': dict(_settings(settings)),
     'versions': {'python': config['python'], **config['packages']},
     'revision': config['git'],
-    'steps': len(steps),
+    'steps': last,
     'hours': sum(step['seconds'] for step in steps) / 3600,
   }
 
@@ -65,7 +72,7 @@ def rows(run: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
     ModelFileError: if one is damaged.
   """
   settings = _object(run / 'config.json')['configuration']
-  found = {}
+  found: dict[str, list[dict[str, Any]]] = {}
   for split in ('train', 'validation'):
     examples = batches.open_examples(settings[f'{split}_data'])
     names = examples.meta['participants']
@@ -73,17 +80,21 @@ def rows(run: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
     votes = np.isfinite(examples.features['levels']).sum(1)
     # Participants are called after where they come from.
     sources = [names[person].partition('/')[0] for person in people]
-    found[split] = [
-      {
-        'source': source,
-        'synthetic': source not in (*HALF_A, *HALF_B),
-        'people': len(np.unique(people[here])),
-        'rows': int(here.sum()),
-        'votes': int(votes[here].sum()),
-      }
-      for source in dict.fromkeys(sources)
-      for here in [np.array(sources) == source]
-    ]
+    found[split] = []
+    for source in dict.fromkeys(sources):
+      here = np.array(sources) == source
+      synthetic = source not in (*HALF_A, *HALF_B)
+      num_rows = int(here.sum())
+      found[split].append(
+        {
+          'source': source,
+          'synthetic': synthetic,
+          # An invented person is one row, named or not.
+          'people': num_rows if synthetic else len(np.unique(people[here])),
+          'rows': num_rows,
+          'votes': int(votes[here].sum()),
+        }
+      )
   return found
 
 

@@ -57,6 +57,8 @@ def write_run(folder, sources, validation):
         'optimizer': {'learning_rate': 0.0017, 'warmup_steps': 15},
         'lora': lora,
         'batch_size': 4,
+        'num_steps': 2,
+        'patience': None,
       },
     },
     'model.json': {

@@ -8,7 +8,7 @@ import pytest
 from defaults import card_files
 from tiny_cases import case
 
-from consensus_jax.defaults import card, policy_card, targets
+from consensus_jax.defaults import card, policy_card, run_facts, targets
 from consensus_jax.defaults import measured_people as whom
 from consensus_jax.defaults.measure import Measurement
 from consensus_jax.defaults.people import HALF_A, HALF_B
@@ -145,6 +145,13 @@ def test_a_run_that_is_not_whole_is_refused(found, run, tmp_path):
   with pytest.raises(InputError, match=r'config\.json: is missing'):
     card.write_reward_card(tmp_path / 'docs', found, run)
   assert not (tmp_path / 'docs').exists()
+
+
+def test_a_run_that_goes_on_is_refused(run):
+  lines = (run / 'metrics.jsonl').read_text().splitlines(keepends=True)
+  (run / 'metrics.jsonl').write_text(''.join(lines[:-1]))
+  with pytest.raises(InputError, match='is at step 1 of 2'):
+    run_facts.about(run)
 
 
 def interval(value, low=None):
