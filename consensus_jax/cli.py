@@ -32,9 +32,11 @@ _EXTRAS = {
   'matplotlib': 'train',
   'optax': 'train',
   'orbax': 'train',
+  'patsy': 'evaluate',
   'pyarrow': 'data',
   'seqio': 'data',
   'sklearn': 'data',
+  'statsmodels': 'evaluate',
   'tensorflow': 'data',
   'tensorflow_datasets': 'data',
 }
