@@ -1,7 +1,10 @@
 """How the default policy `sft` is made: fine-tuned on consensus statements.
 
 As in Bakker et al. 2022, on good statements in the template in which the policy
-is asked later: the consensus of each seed deliberation on a topic for training.
+is asked later. The first run learns the consensus of each seed deliberation of
+the train split. In a round after it, the policy of the run before writes for
+groups of its own, and the next run also learns the best of what it wrote, again
+from the model as it came.
 
 Every part is a folder or file that is there and complete, or is made: what was
 stopped goes on where it was.
@@ -11,19 +14,24 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Mapping
+from typing import Any
 
-from consensus_jax.data import (
-  batches,
-  materialise,
-  record_files,
-  seed_deliberations,
-)
+from consensus_jax.data import batches, materialise, progress, record_files
+from consensus_jax.data.arguments import note_all
 from consensus_jax.data.example_settings import ExampleSettings
-from consensus_jax.defaults import statement_rows, train
+from consensus_jax.data.exclusions import Tally
+from consensus_jax.defaults import policy_groups, statement_rows, train
+from consensus_jax.defaults.policy_groups import Sources
+from consensus_jax.inference import compute
+from consensus_jax.language_model import LanguageModel
+from consensus_jax.mediator import Mediator
 from consensus_jax.model.execution import Execution
 from consensus_jax.model.lora import LoraConfig
-from consensus_jax.policy_data import groups
+from consensus_jax.policy_data import policy_report, policy_tables, rounds
 from consensus_jax.policy_data.groups import Groups
+from consensus_jax.policy_data.policy_report import Contestant
+from consensus_jax.policy_data.rounds import RoundSettings
+from consensus_jax.settings import Policy, Settings
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import initialise, launch
 from consensus_jax.training.optimizers import OptimizerSettings
@@ -37,6 +45,7 @@ WEIGHT_DECAY = 0.01
 WARMUP_STEPS = 10
 # Of a token of SmolLM2-135M, on two cores without bfloat16 instructions.
 _SECONDS_STEP, _SECONDS_EVALUATION = 0.006, 0.003
+_SECONDS_GROUP = 40  # of 16 candidates, written and scored
 
 # Adapters of a policy ship as those of a reward model do.
 ship = train.ship
@@ -74,39 +83,169 @@ class Recipe:
       )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rounds:
+  """Rounds of best-of-N after the first run.
+
+  Attributes:
+    number: how many.
+    num_groups: that each writes for.
+    sources: of the groups.
+    selector: adapters of the reward model that says what is best.
+
+  Raises:
+    InputError: for no rounds.
+  """
+
+  number: int
+  num_groups: int
+  sources: Sources
+  selector: str | pathlib.Path
+
+  def __post_init__(self):
+    if self.number < 1:
+      raise InputError(
+        f'must be 1 or more, got {self.number}', field=('number',)
+      )
+
+
 def train_policy(
   out: str | pathlib.Path,
   *,
   recipe: Recipe = Recipe(),
+  after: Rounds | None = None,
   max_hours: float | None = None,
 ) -> dict[str, pathlib.Path]:
   """Trains the policy, or goes on training it.
 
   Args:
     out: where everything goes.
-    recipe: of the run.
+    recipe: of each run.
+    after: rounds that follow the first run, if any.
     max_hours: refuse to begin what would take two cores longer.
 
   Returns:
-    The folder of adapters of each run, the last one being the policy.
+    The folder of adapters of each run, 'sft' and 'round_1', 'round_2', ...
 
   Raises:
-    InputError: if it would take too long.
+    InputError: if the rounds' sources are wrong, or it would take too long.
+    ModelFileError: if the selector is no model.
   """
   folder = pathlib.Path(out)
-  records = seed_records()
+  records = policy_groups.seed_records()
   sets = {
     name: write_rows(folder, name, records[split], recipe)
     for name, split in (('sft', 'train'), ('validation', 'validation'))
   }
-  _announce(folder, sets, recipe, max_hours)
-  return {'sft': fine_tune(folder, 'sft', recipe)}
+  # Both here, so that what is missing is missed before hours of training.
+  asked = _groups_of_rounds(after)
+  selector = LanguageModel.load(after.selector) if after else None
+  _announce(folder, sets, recipe, after, max_hours)
+  trained = {'sft': fine_tune(folder, 'sft', recipe)}
+  learned = records['train']
+  for number, here in enumerate(asked, 1):
+    name, before = f'round_{number}', [*trained][-1]
+    if not (folder / 'rows' / name).exists():
+      assert selector is not None, 'rounds have one'
+      policy = LanguageModel.load(folder / 'runs' / before / launch.EXPORT)
+      mediator = Mediator(policy, selector)
+      best = best_of(
+        mediator, here, number, folder / 'rounds' / f'{name}.jsonl'
+      )
+      write_rows(folder, name, (*learned, *best), recipe)
+    learned = tuple(record_files.read(folder / 'records' / f'{name}.jsonl'))
+    trained[name] = fine_tune(folder, name, recipe)
+  return trained
 
 
-def seed_records() -> dict[str, Groups]:
-  """Seed deliberations with their consensus alone, by split."""
-  splits = groups.seed_splits(seed_deliberations.read())
-  return {name: groups.only_consensus(part) for name, part in splits.items()}
+def best_of(
+  mediator: Mediator, groups: Groups, number: int, path: pathlib.Path
+) -> Groups:
+  """Groups with the best statement that a policy wrote for them, if one is fit.
+
+  Args:
+    mediator: the policy, and the reward model that selects.
+    groups: to write for.
+    number: of the round.
+    path: JSONL of all that it wrote; what is there is not written again.
+
+  Raises:
+    InputError: if the file holds anything else, or no group got a statement.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  settings = RoundSettings(round=number)
+  with progress.shown(f'round {number}', 'groups') as told:
+    outcomes = rounds.sample_candidates(
+      mediator, groups, settings, path=path, progress=told
+    )
+  excluded = Tally()
+  chosen = rounds.choose(outcomes, groups, settings, excluded)
+  note_all((), excluded.exclusions())
+  if not chosen:
+    raise InputError('no group got a fit statement', file=str(path))
+  return chosen
+
+
+def compare(
+  groups: Groups,
+  folder: str | pathlib.Path,
+  *,
+  sft: str | pathlib.Path,
+  selector: str | pathlib.Path,
+  judge: str | pathlib.Path,
+  num_candidates: int = 8,
+  seed: int = 0,
+) -> tuple[dict[str, Any], str]:
+  """Compares the policy with the embedded model that is only asked.
+
+  Args:
+    groups: held out, as `policy_groups.evaluation_groups` gives them.
+    folder: where outcomes are kept; a comparison that was stopped goes on.
+    sft: adapters of the policy.
+    selector: adapters of the reward model that selects each policy's best.
+    judge: adapters of another, which learned from other people.
+    num_candidates: of each policy and group.
+    seed: of all samples and draws.
+
+  Returns:
+    The report of `policy_report.compare`, and as Markdown.
+
+  Raises:
+    InputError: if the folder holds outcomes of something else.
+    ModelFileError: if adapters are none of the embedded model.
+  """
+  compute.keep_compilations()
+  embedded = LanguageModel.load(None)
+  selects = LanguageModel.load(selector)
+  judges = LanguageModel.load(judge)
+  models: dict[Policy, LanguageModel] = {
+    'zero_shot': embedded,
+    'few_shot': embedded,
+    'sft': LanguageModel.load(sft),
+  }
+  contestants = [
+    Contestant(
+      name=name,
+      mediator=Mediator(model, selects),
+      settings=Settings(
+        policy=name,
+        num_candidates=num_candidates,
+        utility='sigmoid',
+        overflow='truncate',
+      ),
+    )
+    for name, model in models.items()
+  ]
+  with progress.shown('comparison', 'outcomes') as told:
+    report = policy_report.compare(
+      contestants,
+      groups,
+      Mediator(embedded, judges),
+      folder=folder,
+      seed=seed,
+      progress=told,
+    )
+  return report, policy_tables.markdown(report)
 
 
 def write_rows(
@@ -187,10 +326,22 @@ def fine_tune(folder: pathlib.Path, name: str, recipe: Recipe) -> pathlib.Path:
   return folder / 'runs' / name / launch.ADAPTERS
 
 
+def _groups_of_rounds(after: Rounds | None) -> list[Groups]:
+  if after is None:
+    return []
+  return [
+    policy_groups.round_groups(
+      after.sources, num_groups=after.num_groups, seed=number
+    )
+    for number in range(1, after.number + 1)
+  ]
+
+
 def _announce(
   folder: pathlib.Path,
   sets: Mapping[str, pathlib.Path],
   recipe: Recipe,
+  after: Rounds | None,
   max_hours: float | None,
 ) -> None:
   """Says what is left and how long it takes two cores.
@@ -198,17 +349,24 @@ def _announce(
   Raises:
     InputError: if that is longer than asked.
   """
-  number = {
-    name: batches.open_examples(path).num_examples
-    for name, path in sets.items()
-  }
+  train_rows, validation_rows = (
+    batches.open_examples(sets[name]).num_examples
+    for name in ('sft', 'validation')
+  )
+  evaluations = EVALUATIONS * recipe.epochs + 1
   seconds = 0.0
-  if not (folder / 'runs' / 'sft' / launch.ADAPTERS).exists():
-    evaluations = EVALUATIONS * recipe.epochs + 1
-    seconds = recipe.row_length * (
-      number['sft'] * recipe.epochs * _SECONDS_STEP
-      + number['validation'] * evaluations * _SECONDS_EVALUATION
-    )
+  for number in range(1 + (after.number if after else 0)):
+    name = f'round_{number}' if number else 'sft'
+    if number and after:
+      # Two groups fill a row.
+      train_rows += after.num_groups // 2
+      if not (folder / 'rows' / name).exists():
+        seconds += after.num_groups * _SECONDS_GROUP
+    if not (folder / 'runs' / name / launch.ADAPTERS).exists():
+      seconds += recipe.row_length * (
+        train_rows * recipe.epochs * _SECONDS_STEP
+        + validation_rows * evaluations * _SECONDS_EVALUATION
+      )
   hours = seconds / 3600
   print(
     f'policy: about {hours:.1f} hours on two cores, less with more',

@@ -261,11 +261,22 @@ def _refusals(
     text = normalised(each.text)
     if found.failures:
       yield f'fails {", ".join(found.failures)}'
+    elif problem := _unreadable(each.text.strip()):
+      yield problem
     elif text in seen:
       yield 'says what another candidate says'
     else:
       seen.add(text)
       yield None
+
+
+def _unreadable(text: str) -> str:
+  """Why nobody can be asked about a text; '' if they can."""
+  try:
+    strict_json.check_text(text, ())
+  except InputError as error:
+    return error.message
+  return ''
 
 
 def _candidate(

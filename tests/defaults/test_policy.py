@@ -1,59 +1,46 @@
-"""The default policy's rows, runs and comparison, on tiny models."""
+"""Runs, rounds and the comparison of the default policy, on tiny models."""
 
 import dataclasses
+import functools
+import math
+import pathlib
+import shutil
 
-import numpy as np
 import pytest
-import tiny_models
 import tiny_training
+from defaults import tiny_seed
+from defaults.tiny_seed import TEST, TRAIN, VALIDATION
 
 from consensus_jax import partitioning, prompts
-from consensus_jax.data import batches, sft_examples
-from consensus_jax.data.records import (
-  JudgedDeliberation,
-  Member,
-  Question,
-  Statement,
-)
-from consensus_jax.data.sft_examples import SftExample
-from consensus_jax.defaults import policy, statement_rows
+from consensus_jax.data import batches, record_files
+from consensus_jax.defaults import policy, policy_groups, statement_rows
 from consensus_jax.interop import adapters, pretrained
+from consensus_jax.interop.errors import ModelFileError
+from consensus_jax.language_model import LanguageModel
+from consensus_jax.mediator import Mediator
 from consensus_jax.model.lora import LoraConfig
-from consensus_jax.policy_data import groups
+from consensus_jax.policy_data import groups, rounds
+from consensus_jax.policy_data.statement_checks import LIMITS
+from consensus_jax.settings import Settings
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import launch
 from consensus_jax.training.settings import MeshShape
 
 LLAMA = tiny_training.GOLDEN / 'tiny_llama'
+REWARD_MODEL = tiny_training.GOLDEN / 'tiny_llama_reward'
 # Its tokens are letters.
 RECIPE = policy.Recipe(
-  pretrained=str(LLAMA), row_length=700, epochs=1, lora=LoraConfig(rank=2)
+  pretrained=str(LLAMA),
+  row_length=700,
+  epochs=1,
+  lora=LoraConfig(rank=2, targets=('query',)),
 )
 
 
-def record(name, words=1):
-  return JudgedDeliberation(
-    id=name,
-    source='seed',
-    group=name,
-    question=Question(text=f'Are buses good in {name}?'),
-    statements=(
-      Statement(text=f'We like {"very " * words}red buses.', id='consensus'),
-    ),
-    members=tuple(
-      Member(participant=f'{name}/{i}', opinion=f'I am number {i}.')
-      for i in range(3)
-    ),
-  )
-
-
-TRAIN = tuple(record(name, i) for i, name in enumerate('ABCDEFGHI', 1))
-VALIDATION = (record('Y'), record('Z'))
-
-
-@pytest.fixture(scope='module')
-def tokenizer():
-  return tiny_models.load('tiny_llama').tokenizer
+@pytest.fixture
+def sources(monkeypatch, tmp_path):
+  tiny_seed.install(monkeypatch)
+  return tiny_seed.sources(tmp_path)
 
 
 @pytest.fixture(scope='module')
@@ -63,65 +50,13 @@ def made(tmp_path_factory):
   for name, records in (('sft', TRAIN), ('validation', VALIDATION)):
     policy.write_rows(folder, name, records, RECIPE)
   with pytest.MonkeyPatch.context() as patch:
-    # Eight virtual devices that wait for each other take a minute.
-    one = lambda _: partitioning.make_mesh(1, 1, 1)  # noqa: E731
-    patch.setattr(MeshShape, 'build', one)
+    on_one_device(patch)
     return folder, policy.fine_tune(folder, 'sft', RECIPE)
 
 
-def test_rows_hold_every_example_once_and_teach_statements_alone(
-  made, tokenizer
-):
-  examples = batches.open_examples(made[0] / 'rows' / 'sft')
-  found = {}
-  for i in range(examples.num_examples):
-    row = {name: np.asarray(x[i]) for name, x in examples.features.items()}
-    segments = row['segment_ids']
-    assert (row['loss_weights'][segments == 0] == 0).all()
-    for segment in range(1, segments.max() + 1):
-      here = segments == segment
-      assert row['positions'][here].tolist() == list(range(here.sum()))
-      tokens, targets = row['tokens'][here], row['targets'][here]
-      assert tokens[1:].tolist() == targets[:-1].tolist()
-      learned = row['loss_weights'][here] == 1
-      prompt = tokens[: len(tokens) - learned.sum() + 1].tolist()
-      found[tokenizer.decode(targets[learned].tolist())] = prompt
-      assert targets[-1] == sft_examples.end_id(tokenizer)
-      assert learned[len(prompt) - 1 :].all()
-  assert len(found) == len(TRAIN) == examples.meta['examples']
-  for each in TRAIN:
-    text = each.statements[0].text
-    (prompt,) = (p for said, p in found.items() if text in said)
-    asked = tokenizer.decode(prompt)
-    assert each.question.text in asked and asked.endswith(prompts.VERDICT)
-    for member in each.members:
-      assert member.opinion in asked
-
-
-def test_packing_leaves_little_room_and_loses_nothing():
-  rng = np.random.default_rng(0)
-  sizes = rng.integers(280, 480, 101).tolist()
-  given = [SftExample((1,) * (n - 9), (2,) * 10) for n in sizes]
-  rows = statement_rows.pack(given, 768)
-  assert sorted(id(each) for row in rows for each in row) == sorted(
-    map(id, given)
-  )
-  used = [sum(map(statement_rows.length, row)) for row in rows]
-  assert max(used) <= 768
-  assert len(rows) <= 1.1 * sum(sizes) / 768
-  assert statement_rows.pack([], 768) == []
-
-
-def test_the_seed_set_is_split_and_only_its_consensus_learned():
-  records = policy.seed_records()
-  assert {*records} == {'train', 'validation', 'ood_test'}
-  for part in records.values():
-    assert {len(r.statements) for r in part} == {1}
-    assert {r.statements[0].id for r in part} == {'consensus'}
-    assert not any(m.agreement for r in part for m in r.members)
-  groups.check_apart(
-    (*records['train'], *records['validation']), records['ood_test']
-  )
+def on_one_device(patch):
+  """Eight virtual ones that wait for each other take a minute."""
+  patch.setattr(MeshShape, 'build', lambda _: partitioning.make_mesh(1, 1, 1))
 
 
 def test_a_run_trains_adapters_and_leaves_the_best(made):
@@ -149,16 +84,7 @@ def test_what_is_there_is_not_made_again(made, monkeypatch, tmp_path):
   assert run.validation_data == str(folder / 'rows' / 'validation')
 
 
-@pytest.fixture
-def few(monkeypatch):
-  monkeypatch.setattr(
-    policy,
-    'seed_records',
-    lambda: {'train': TRAIN, 'validation': VALIDATION, 'ood_test': ()},
-  )
-
-
-def test_a_long_training_is_announced_and_refused(few, tmp_path, capsys):
+def test_a_long_training_is_announced_and_refused(sources, tmp_path, capsys):
   long = dataclasses.replace(RECIPE, epochs=200)
   with pytest.raises(InputError, match='would take two cores about'):
     policy.train_policy(tmp_path, recipe=long, max_hours=0.01)
@@ -166,3 +92,109 @@ def test_a_long_training_is_announced_and_refused(few, tmp_path, capsys):
   assert not (tmp_path / 'runs').exists()
   with pytest.raises(InputError, match='1 or more, got 0'):
     policy.Recipe(epochs=0)
+
+
+@pytest.fixture
+def long_models(monkeypatch):
+  """Tiny models of any folder, with a context for prompts in letters."""
+  load = LanguageModel.load
+
+  def loaded(path):
+    model = load(LLAMA if path is None else path)
+    config = dataclasses.replace(model.config, max_length=4096)
+    return dataclasses.replace(model, config=config)
+
+  monkeypatch.setattr(LanguageModel, 'load', loaded)
+
+
+def test_a_round_adds_the_best_of_what_the_policy_wrote(
+  made, sources, long_models, monkeypatch, tmp_path
+):
+  on_one_device(monkeypatch)
+  out = tmp_path / 'out'
+  shutil.copytree(made[0], out)
+  brief = dataclasses.replace(
+    rounds.ROUND_SETTINGS, num_candidates=3, max_tokens=8, min_p=0.0
+  )
+  any_words = dict.fromkeys(LIMITS, (-math.inf, math.inf))
+  monkeypatch.setattr(
+    policy,
+    'RoundSettings',
+    functools.partial(
+      rounds.RoundSettings, writing=brief, floor=0.0, limits=any_words
+    ),
+  )
+  runs = []
+  monkeypatch.setattr(
+    launch, 'train', lambda run: runs.append(pathlib.Path(run.train_data).name)
+  )
+  after = policy.Rounds(
+    number=2, num_groups=2, sources=sources, selector=REWARD_MODEL
+  )
+  # The second round would need the first one's export.
+  with pytest.raises(ModelFileError, match='round_1'):
+    policy.train_policy(out, recipe=RECIPE, after=after)
+  assert runs == ['sft', 'round_1']
+  records = list(record_files.read(out / 'records' / 'round_1.jsonl'))
+  assert records[: len(TRAIN)] == [*TRAIN]
+  added = records[len(TRAIN) :]
+  assert 1 <= len(added) <= 2
+  asked = policy_groups.round_groups(sources, num_groups=2, seed=1)
+  assert {r.id for r in added} <= {f'rounds/1/{r.id}' for r in asked}
+  examples = batches.open_examples(out / 'rows' / 'round_1')
+  assert examples.meta['examples'] == len(records)
+  lines = (out / 'rounds' / 'round_1.jsonl').read_text().splitlines()
+  assert len(lines) == 2
+  # What is there is not written again.
+  monkeypatch.setattr(policy, 'best_of', None)
+  one = dataclasses.replace(after, number=1)
+  again = policy.train_policy(out, recipe=RECIPE, after=one)
+  assert [*again] == ['sft', 'round_1']
+  assert again['round_1'] == out / 'runs' / 'round_1' / launch.ADAPTERS
+
+
+def test_rounds_of_nothing_are_refused(sources, tmp_path):
+  with pytest.raises(InputError, match='number: must be 1 or more, got 0'):
+    policy.Rounds(
+      number=0, num_groups=4, sources=sources, selector=REWARD_MODEL
+    )
+  nobody = policy.Rounds(
+    number=1, num_groups=0, sources=sources, selector=REWARD_MODEL
+  )
+  with pytest.raises(InputError, match='num_groups: must be 1 or more, got 0'):
+    policy.train_policy(tmp_path, recipe=RECIPE, after=nobody)
+  assert not (tmp_path / 'runs').exists()
+
+
+def test_policies_are_compared_and_what_was_written_is_kept(
+  long_models, monkeypatch, tmp_path
+):
+  monkeypatch.setattr(
+    policy, 'Settings', functools.partial(Settings, max_tokens=6, min_p=0.0)
+  )
+  # Ours are long in letters.
+  example = prompts.Example('Cats?', ('Yes.', 'No.'), 'We like some cats.')
+  monkeypatch.setattr(prompts, 'EXAMPLES', (example,))
+  compare = functools.partial(
+    policy.compare,
+    groups.without_statements(TEST[:1]),
+    tmp_path,
+    sft=LLAMA,
+    selector=REWARD_MODEL,
+    judge=REWARD_MODEL,
+    num_candidates=2,
+  )
+  report, text = compare()
+  assert [*report['parts']['all']['entries']] == [
+    'zero_shot',
+    'zero_shot, best of 2',
+    'few_shot',
+    'few_shot, best of 2',
+    'sft',
+    'sft, best of 2',
+  ]
+  asked = [each['settings']['policy'] for each in report['contestants']]
+  assert asked == ['zero_shot', 'few_shot', 'sft']
+  assert '| sft, best of 2 |' in text
+  monkeypatch.setattr(Mediator, 'mediate', None)
+  assert compare() == (report, text)

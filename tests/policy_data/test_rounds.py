@@ -12,6 +12,8 @@ from consensus_jax.data import record_files, sft_examples
 from consensus_jax.data.example_settings import ExampleSettings
 from consensus_jax.data.exclusions import Tally
 from consensus_jax.deliberation import Candidate, Outcome
+from consensus_jax.inference.sampler import Sample
+from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data import groups, rounds
 from consensus_jax.policy_data.statement_checks import LIMITS
 from consensus_jax.settings import Settings
@@ -158,6 +160,23 @@ def test_a_group_none_of_whose_candidates_passes_has_an_outcome_too():
   assert found.consensus is None
   assert len(found.candidates) == 5
   assert Outcome.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_what_nobody_can_be_asked_about_is_refused(monkeypatch):
+  texts = ('One \0 two.', ' ', 'We like buses.')
+  samples = [Sample(t, (1, 2), -1.0, 'stop') for t in texts]
+  monkeypatch.setattr(Mediator, 'write', lambda *_: (samples, ()))
+  found = rounds.write_checked(
+    mediator(),
+    groups.deliberation_of(GROUPS[0]),
+    dataclasses.replace(SETTINGS, limits=ANY),
+  )
+  assert [c.refused for c in found.candidates] == [
+    'holds a NUL character',
+    'is empty',
+    None,
+  ]
+  assert found.consensus == 2
 
 
 def test_the_fit_candidate_of_highest_welfare_is_chosen():
