@@ -1,6 +1,7 @@
 # make demo    the main job on a shipped example, after all set-up
 # make test    every check: format, lint, types, import rules, tests
 # make bench   speed and memory against named peers
+# make train-defaults    the shipped models once more, from DATA
 # make lock    brings requirements.lock up to date with setup.py
 # make clean   removes whatever the above made
 #
@@ -17,7 +18,11 @@ VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[
 STAMP := installed-$(or $(VERSION),never)
 PINS := requirements.lock setup.py pyproject.toml
 
-.PHONY: demo test bench lock clean
+# Polis conversations, and the question bank and examples of the Habermas
+# Machine: docs/models/README.md says where they are to be had.
+DATA ?= ../shared/data
+
+.PHONY: demo test bench train-defaults lock clean
 
 demo: .venv/$(STAMP)
 	@mkdir -p out
@@ -34,6 +39,12 @@ test: .venv-dev/$(STAMP)
 
 bench: .venv-bench/$(STAMP)
 	.venv-bench/bin/python benchmarks/speed.py
+
+train-defaults: .venv-train/$(STAMP)
+	.venv-train/bin/python -m consensus_jax.train_defaults \
+	  --polis '$(DATA)/polis' --bank '$(DATA)/habermas/questions.json' \
+	  --examples '$(DATA)/habermas/examples.json' --out out/defaults \
+	  --ship consensus_jax/weights/reward_model --cards docs/models
 
 # $(1) the folder, $(2) the extras
 define set_up
@@ -57,6 +68,9 @@ endef
 .venv-dev/$(STAMP): $(PINS)
 	$(call set_up,.venv-dev,[dev])
 
+.venv-train/$(STAMP): $(PINS)
+	$(call set_up,.venv-train,[train])
+
 .venv-bench/$(STAMP): $(PINS)
 	$(call set_up,.venv-bench,[bench])
 
@@ -73,6 +87,6 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-dev .venv-bench .venv-lock build dist out \
+	rm -rf .venv .venv-dev .venv-train .venv-bench .venv-lock build dist out \
 	  consensus_jax.egg-info .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache

@@ -62,7 +62,12 @@ setuptools.setup(
   python_requires='>=3.11,<3.14',
   packages=setuptools.find_packages(include=['consensus_jax*']),
   package_data={
-    'consensus_jax': ['py.typed', 'templates/*.html', 'data/seed/*.jsonl']
+    'consensus_jax': [
+      'py.typed',
+      'templates/*.html',
+      'data/seed/*.jsonl',
+      'weights/*/*',
+    ]
   },
   cmdclass={'build_py': _BuildWithConfigs},
   entry_points={'console_scripts': ['consensus=consensus_jax.cli:main']},

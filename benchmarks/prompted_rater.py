@@ -19,6 +19,7 @@ import numpy as np
 from consensus_jax import prompts
 from consensus_jax.deliberation import Deliberation
 from consensus_jax.mediator import Mediator
+from consensus_jax.settings import PROMPTED_RATER
 
 # At most this many of each vote for one participant.
 _PER_VOTE = 4
@@ -35,7 +36,7 @@ def main() -> None:
   args = parser.parse_args()
   names = args.conversation or sorted(p.name for p in args.folder.iterdir())
   rng = np.random.default_rng(args.seed)
-  mediator = Mediator.from_pretrained()
+  mediator = Mediator.from_pretrained(reward_model=PROMPTED_RATER)
   by_rater, by_length = [], []
   for name in names:
     cases = read(args.folder / name, args.participants, rng)

@@ -156,8 +156,8 @@ def _add_verb(verbs: Any, name: str, summary: str, text: str):
     '--reward_model',
     metavar='PATH',
     help='likewise, with a reward head (a Hugging Face sequence classifier '
-    f"with one label); by default '{settings.PROMPTED_RATER}', which asks "
-    '--model',
+    'with one label); by default the adapters that ship. '
+    f"'{settings.PROMPTED_RATER}' asks --model instead",
   )
   verb.add_argument(
     '--dtype',
@@ -179,7 +179,8 @@ def _add_writing(verb) -> None:
     verb,
     'policy',
     choices=get_args(settings.Policy),
-    help='the prompt of the language model',
+    help='the prompt of the language model; by default the one in which it '
+    'was taught',
   )
   for name, kind, text in (
     ('num_candidates', int, 'statements to write'),

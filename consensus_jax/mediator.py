@@ -23,7 +23,7 @@ from consensus_jax.inference import compute
 from consensus_jax.inference.sampler import Sample, Sampling, sample
 from consensus_jax.inference.scorer import score
 from consensus_jax.interop.errors import ModelFileError
-from consensus_jax.language_model import LanguageModel
+from consensus_jax.language_model import REWARD_MODEL, LanguageModel
 from consensus_jax.overflow import fit
 from consensus_jax.settings import (
   PROMPTED_RATER,
@@ -63,18 +63,18 @@ class Mediator:
     Args:
       model: a Hugging Face folder, a GGUF file or a folder of adapters; None is
         the embedded model.
-      reward_model: likewise, with a reward head; None or 'prompted_rater' lets
-        the policy rate.
+      reward_model: likewise, with a reward head; None is the one that ships,
+        'prompted_rater' lets the policy rate.
       dtype: 'float32' or 'bfloat16'; by default what the processor does best.
 
     Raises:
       ModelFileError: if a model is missing or broken.
     """
     compute.keep_compilations()
-    policy = LanguageModel.load(model, dtype)
-    if reward_model is None or reward_model == PROMPTED_RATER:
-      return cls(policy, policy)
-    return cls(policy, LanguageModel.load(reward_model, dtype))
+    writer = LanguageModel.load(model, dtype)
+    if reward_model == PROMPTED_RATER:
+      return cls(writer, writer)
+    return cls(writer, LanguageModel.load(reward_model or REWARD_MODEL, dtype))
 
   def mediate(
     self,
@@ -104,12 +104,14 @@ class Mediator:
       truncations,
       progress,
     )
-    chat = prompts.is_chat(self.policy.tokenizer, settings.policy)
+    asked = settings.policy or self.policy.taught_as
+    chat = prompts.is_chat(self.policy.tokenizer, asked)
     return dataclasses.replace(
       outcome,
       policy={
         **self.policy.describe(),
         **{name: getattr(settings, name) for name in WRITING},
+        'policy': asked,
         'prompt': 'chat' if chat else 'completion',
       },
       timings={
@@ -149,10 +151,9 @@ class Mediator:
       ModelFileError: if the model computes no numbers.
     """
     policy = self.policy
+    asked = settings.policy or policy.taught_as
     make_prompt = functools.partial(
-      prompts.policy_prompt,
-      tokenizer=policy.tokenizer,
-      policy=settings.policy,
+      prompts.policy_prompt, tokenizer=policy.tokenizer, policy=asked
     )
     room = policy.config.max_length - settings.max_tokens
     fitted, truncations = fit(
@@ -180,7 +181,7 @@ class Mediator:
     except FloatingPointError as error:
       raise ModelFileError(policy.name, str(error)) from error
     # A policy may write nothing. That is no statement, and stays empty.
-    opening = prompts.opening(policy.tokenizer, settings.policy)
+    opening = prompts.opening(policy.tokenizer, asked)
     statements = [
       dataclasses.replace(each, text=opening + each.text)
       if each.text.strip()

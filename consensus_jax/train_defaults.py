@@ -1,46 +1,54 @@
 """Entry point: `python -m consensus_jax.train_defaults --help`."""
 
 import argparse
+import pathlib
 import sys
 from collections.abc import Sequence
 
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import command
 
+# What is made, in this order.
+_PARTS = (
+  *('half_a', 'half_b', 'statements_a', 'real_b', 'reward_card'),
+  *('policy', 'policy_card'),
+)
+# Held-out groups that policies are compared on.
+_NUM_GROUPS = 24
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Trains the default reward models, or goes on training them."""
+  """Trains the default models, or goes on training them, and measures them."""
   parser = argparse.ArgumentParser(
     prog='python -m consensus_jax.train_defaults',
-    description='Trains the default reward models from Polis conversations, '
-    'or goes on training them.',
+    description='Trains the default reward model and policy, or goes on '
+    'training them, and writes their cards.',
     allow_abbrev=False,
   )
+  for flag, metavar, text in (
+    ('polis', 'FOLDER', 'of the ten Polis conversations'),
+    ('bank', 'FILE', 'of questions with position statements, JSON'),
+    ('examples', 'FILE', 'of published deliberations, JSON'),
+    ('out', 'FOLDER', 'for everything; about 10 GB'),
+    ('cards', 'FOLDER', 'for model cards'),
+  ):
+    parser.add_argument(f'--{flag}', required=True, metavar=metavar, help=text)
   parser.add_argument(
-    '--polis', required=True, metavar='FOLDER', help='of the ten conversations'
-  )
-  parser.add_argument(
-    '--bank',
-    required=True,
-    metavar='FILE',
-    help='of questions with an affirming and a negating statement, JSON',
-  )
-  parser.add_argument(
-    '--out', required=True, metavar='FOLDER', help='for everything; about 10 GB'
-  )
-  parser.add_argument(
-    '--only', action='append', metavar='NAME', help='one run; repeat it'
+    '--only',
+    action='append',
+    metavar='PART',
+    help=f'of {", ".join(_PARTS)}; repeat it',
   )
   parser.add_argument(
     '--max_hours',
     type=float,
     metavar='H',
-    help='do not begin what would take two cores longer',
+    help='do not begin a training that would take two cores longer',
   )
   parser.add_argument(
     '--ship',
     metavar='FOLDER',
-    help="where the adapters of the run 'full' go, in half their size",
+    help="where the adapters of 'half_a' go, in half their size",
   )
   args = parser.parse_args(argv)
   return command.exit_code(lambda: _train(args))
@@ -49,21 +57,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace) -> None:
   from consensus_jax.defaults import train
 
-  names = args.only or [recipe.name for recipe in train.RECIPES]
-  unknown = {*names} - {recipe.name for recipe in train.RECIPES}
-  if unknown:
-    raise InputError(f'there is no run {sorted(unknown)}', field=('--only',))
-  if args.ship is not None and 'full' not in names:
-    raise InputError("needs the run 'full'", field=('--ship',))
-  trained = train.train_reward_models(
-    args.polis,
-    args.bank,
-    args.out,
-    recipes=[each for each in train.RECIPES if each.name in names],
-    max_hours=args.max_hours,
-  )
+  parts = args.only or _PARTS
+  if unknown := sorted({*parts} - {*_PARTS}):
+    raise InputError(f'there is no part {unknown}', field=('--only',))
+  out = pathlib.Path(args.out)
+  if recipes := [each for each in train.RECIPES if each.name in parts]:
+    train.train_reward_models(
+      args.polis, args.bank, out, recipes=recipes, max_hours=args.max_hours
+    )
   if args.ship is not None:
-    train.ship(trained['full'], args.ship)
+    train.ship(out / 'runs' / 'half_a' / 'adapters', args.ship)
+  if 'reward_card' in parts:
+    _measure(args, out)
+  if 'policy' in parts:
+    from consensus_jax.defaults import policy
+
+    policy.train_policy(out / 'policy', max_hours=args.max_hours)
+  if 'policy_card' in parts:
+    _compare(args, out)
+
+
+def _measure(args: argparse.Namespace, out: pathlib.Path) -> None:
+  from consensus_jax.defaults import card, measure, people
+
+  found = measure.measure(
+    people.read(args.polis), measure.trained(out), out / 'measured'
+  )
+  card.write_reward_card(
+    args.cards, found, out / 'runs' / 'half_a', shipped=args.ship
+  )
+
+
+def _compare(args: argparse.Namespace, out: pathlib.Path) -> None:
+  from consensus_jax.defaults import people, policy, policy_card, policy_groups
+
+  sources = policy_groups.Sources(
+    people=people.read(args.polis), bank=args.bank, examples=args.examples
+  )
+  groups = policy_groups.evaluation_groups(sources, num_groups=_NUM_GROUPS)
+  run = out / 'policy' / 'runs' / 'sft'
+  comparison, _ = policy.compare(
+    groups,
+    out / 'compared',
+    sft=run / 'adapters',
+    selector=out / 'runs' / 'half_a' / 'adapters',
+    judge=out / 'runs' / 'half_b' / 'adapters',
+  )
+  policy_card.write_policy_card(
+    args.cards, comparison, run, policy_groups.seed_records()['train']
+  )
 
 
 if __name__ == '__main__':

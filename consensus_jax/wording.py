@@ -85,11 +85,12 @@ def reward_meaning(reward_model: dict[str, Any]) -> str:
       'it leans to agreeing. This is a prompted rater, not a reward model '
       'trained on human judgements.'
     )
+  who = f'{name}, a reward model,'
   if adapters := reward_model.get('adapters'):
-    name = f'{name} with the adapters {adapters["name"]}'
+    who = f'a reward model, the adapters {adapters["name"]} of {name},'
   return (
-    f'A reward is how much {name}, a reward model, predicts the participant '
-    'to agree with the statement; higher is more.'
+    f'A reward is how much {who} predicts the participant to agree with the '
+    'statement; higher is more.'
   )
 
 

@@ -374,6 +374,52 @@ def test_from_pretrained_reads_a_folder(tmp_path):
   assert narrow.reward_model.config.reward_head
 
 
+@pytest.mark.parametrize(
+  ('asked', 'loaded'),
+  [
+    ({}, (None, 'reward_model')),
+    ({'model': 'mine'}, ('mine', 'reward_model')),
+    ({'reward_model': 'yours'}, (None, 'yours')),
+    ({'reward_model': 'prompted_rater'}, (None, None)),
+    ({'model': 'mine', 'reward_model': 'prompted_rater'}, ('mine', 'mine')),
+  ],
+)
+def test_what_is_not_named_ships(monkeypatch, asked, loaded):
+  def load(path, dtype):
+    name = getattr(path, 'name', path)
+    return dataclasses.replace(model_of('tiny_qwen3'), name=str(name))
+
+  monkeypatch.setattr(LanguageModel, 'load', load)
+  found = Mediator.from_pretrained(**asked)
+  names = found.policy.name, found.reward_model.name
+  assert names == tuple(map(str, loaded))
+
+
+def test_a_policy_is_asked_as_it_was_taught():
+  plain = mediator()
+  taught = dataclasses.replace(
+    plain,
+    policy=dataclasses.replace(plain.policy, adapters=('a', 'c0ffee')),
+  )
+  for model, asked, by_name in (
+    (plain, None, 'zero_shot'),
+    (taught, None, 'sft'),
+    (taught, 'few_shot', 'few_shot'),
+  ):
+    settings = dataclasses.replace(BRIEF, max_tokens=4, num_candidates=1)
+    longer = dataclasses.replace(model.policy.config, max_length=16_384)
+    model = dataclasses.replace(
+      model, policy=dataclasses.replace(model.policy, config=longer)
+    )
+    found, named = (
+      model.mediate(BUSES, dataclasses.replace(settings, policy=policy))
+      for policy in (asked, by_name)
+    )
+    assert found.policy == named.policy
+    assert found.policy['policy'] == by_name
+    assert found.candidates == named.candidates
+
+
 @pytest.mark.slow
 def test_the_embedded_model_writes_statements():
   policy = dataclasses.replace(

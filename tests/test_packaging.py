@@ -52,7 +52,7 @@ def test_wheel_has_configurations_and_templates(copy, tmp_path):
     f'consensus_jax/{path.relative_to(_ROOT)}'
     for path in (_ROOT / 'gin').rglob('*.gin')
   }
-  for pattern in ('*.py', '*.html', 'py.typed'):
+  for pattern in ('*.py', '*.html', 'py.typed', 'weights/*/*', '*.jsonl'):
     want |= {
       str(path.relative_to(_ROOT))
       for path in (_ROOT / 'consensus_jax').rglob(pattern)

@@ -93,4 +93,4 @@ def test_a_reward_models_adapters_are_named():
   assert 'how much base, a reward' in wording.reward_meaning(plain)
   adapted = plain | {'adapters': {'name': 'mine', 'sha256': 'ab'}}
   said = wording.reward_meaning(adapted)
-  assert 'how much base with the adapters mine, a reward model' in said
+  assert 'how much a reward model, the adapters mine of base, pred' in said

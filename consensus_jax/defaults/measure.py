@@ -42,7 +42,7 @@ from consensus_jax.model.flops import model_flops_per_token
 from consensus_jax.strict_json import InputError
 
 # Of two cores without bfloat16 instructions.
-_FLOPS_PER_SECOND = 1e11
+_FLOPS_PER_SECOND = 6e10
 
 Predictions = Mapping[str, list[np.ndarray]]
 

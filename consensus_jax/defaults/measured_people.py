@@ -62,14 +62,14 @@ class Sizes:
     draws: of people, for intervals.
   """
 
-  people: int = 25
-  writers: int = 25
-  known: int = 16
+  people: int = 14
+  writers: int = 12
+  known: int = 8
   statements: int = 16
-  rater: int = 8
-  train: int = 40
-  groups: int = 8
-  robust: int = 3
+  rater: int = 4
+  train: int = 50
+  groups: int = 5
+  robust: int = 2
   robust_statements: int = 8
   draws: int = 2000
 

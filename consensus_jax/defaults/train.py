@@ -43,7 +43,7 @@ from consensus_jax.training.settings import Initial, RewardRun
 # Layers before this one stay as they are.
 FIRST_LAYER = 16
 BATCH_SIZE = 4
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 5e-4
 # Of comparing people on the same statement, beside the loss of each vote.
 CONTRAST = 1.0
 SEED = 0
@@ -54,11 +54,11 @@ MAX_STATEMENT_ROWS = 20
 # Invented people: of a conversation, every second time described by comments
 # too; of stances; of seed deliberations.
 INVENTED_ROWS = 4
-NUM_STANCES = 40
+NUM_STANCES = 120
 NUM_SEED_ROWS = 72
 # Of a row, on two cores without bfloat16 instructions: the layers that stay as
 # they are, once; a step of those that learn.
-_SECONDS_BELOW, _SECONDS_STEP = 0.8, 1.5
+_SECONDS_BELOW, _SECONDS_STEP = 1.0, 2.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,21 +71,21 @@ class Recipe:
     with_opinion: False hides what people think; synthetic votes are then left
       out, as they teach nothing of real people's statements.
     synthetic: whether it learns from synthetic votes too.
-    epochs: how often it sees each.
+    epochs: how often it sees each; below 1, the share that it sees.
   """
 
   name: str
   half: Half
   with_opinion: bool = True
   synthetic: bool = True
-  epochs: int = 1
+  epochs: float = 1
 
 
 RECIPES = (
-  Recipe(name='half_a', half='a'),
-  Recipe(name='half_b', half='b'),
+  Recipe(name='half_a', half='a', epochs=1.5),
+  Recipe(name='half_b', half='b', epochs=0.6),
   Recipe(name='statements_a', half='a', with_opinion=False, synthetic=False),
-  Recipe(name='real_b', half='b', synthetic=False),
+  Recipe(name='real_b', half='b', synthetic=False, epochs=0.6),
 )
 
 
@@ -249,7 +249,7 @@ def _run(
   folder: pathlib.Path, recipe: Recipe, sets: Mapping[str, pathlib.Path]
 ) -> RewardRun:
   num_rows = batches.open_examples(sets['train']).num_examples
-  num_steps = recipe.epochs * num_rows // BATCH_SIZE
+  num_steps = int(recipe.epochs * num_rows) // BATCH_SIZE
   return RewardRun(
     model_dir=str(folder / 'runs' / recipe.name),
     train_data=str(sets['train']),

@@ -46,7 +46,8 @@ def test_a_person_is_in_one_split_however_described():
 @pytest.mark.slow
 def test_what_would_take_too_long_is_not_begun(tmp_path, capsys):
   arguments = [
-    *('--polis', str(POLIS), '--bank', str(BANK), '--out', str(tmp_path)),
+    *('--polis', str(POLIS), '--bank', str(BANK), '--examples', 'x'),
+    *('--out', str(tmp_path), '--cards', str(tmp_path / 'cards')),
     *('--only', 'half_b', '--max_hours', '0.01'),
   ]
   assert train_defaults.main(arguments) == 2
@@ -62,6 +63,9 @@ def test_missing_data_is_named(tmp_path, capsys):
     people.read(tmp_path)
   with pytest.raises(InputError, match='holds no Polis conversation'):
     train.train_reward_models(tmp_path / 'none', BANK, tmp_path / 'out')
-  arguments = ['--polis', 'x', '--bank', 'y', '--out', str(tmp_path / 'o')]
-  assert train_defaults.main([*arguments, '--only', 'half_c']) == 2
-  assert "no run ['half_c']" in capsys.readouterr().err
+  arguments = [
+    *('--polis', 'x', '--bank', 'y', '--examples', 'z', '--cards', 'c'),
+    *('--out', str(tmp_path / 'o'), '--only', 'half_c'),
+  ]
+  assert train_defaults.main(arguments) == 2
+  assert "no part ['half_c']" in capsys.readouterr().err
