@@ -16,7 +16,7 @@ Features = Float[np.ndarray, 'rows features']
 Embed = Callable[[Sequence[str]], Float[np.ndarray, 'texts embed']]
 
 # Strengths of the penalty among which `fit` chooses.
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-2, 1e-1, 1.0, 10.0)
 _FOLDS = 4
 
 
@@ -27,8 +27,13 @@ def chance(cases: Sequence[Case], *, seed: int) -> list[np.ndarray]:
 
 
 def length(cases: Sequence[Case]) -> list[np.ndarray]:
-  """Characters of the statement: the longer, the better."""
-  return [np.array([float(len(s)) for s in case.statements]) for case in cases]
+  """Hundreds of characters: the longer, the better.
+
+  Not single ones, as utilities are made of rewards within -10 and 10.
+  """
+  return [
+    np.array([len(text) / 100 for text in case.statements]) for case in cases
+  ]
 
 
 def popularity(

@@ -61,7 +61,7 @@ def test_popularity_leaves_out_the_persons_own_vote_and_passes():
 def test_length_and_chance():
   cases = [case(statements=('a', 'bcd')), case(votes=(1,), statements=('',))]
   lengths = baselines.length(cases)
-  assert [each.tolist() for each in lengths] == [[1, 3], [0]]
+  assert [each.tolist() for each in lengths] == [[0.01, 0.03], [0]]
   one, again = (baselines.chance(cases, seed=1) for _ in range(2))
   assert [*map(len, one)] == [2, 1]
   np.testing.assert_array_equal(np.concatenate(one), np.concatenate(again))
