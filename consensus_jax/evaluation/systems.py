@@ -153,8 +153,8 @@ def differences(
 ) -> list[tuple[str, str]]:
   """What each system of `of` is compared with, as far as it is there.
 
-  Logistic regression, popularity, and itself with another's opinion and with
-  none.
+  Length, logistic regression, popularity, and itself with another's opinion and
+  with none.
 
   Args:
     names: all systems.
@@ -164,7 +164,10 @@ def differences(
   return [
     (name, other)
     for name in of
-    for other in (LOGISTIC, POPULARITY, of_another(name), of_nobody(name))
+    for other in (
+      *(LENGTH, LOGISTIC, POPULARITY),
+      *(of_another(name), of_nobody(name)),
+    )
     if other in there
   ]
 

@@ -54,6 +54,7 @@ def test_a_report_with_pictures_is_written(files, tmp_path, capsys):
     *baselines,
   }
   assert [each['second'] for each in votes['differences']] == [
+    systems.LENGTH,
     systems.POPULARITY,
     systems.of_another('ours'),
     systems.of_nobody('ours'),
