@@ -110,6 +110,7 @@ def test_log_odds_and_differences():
   names = ['ours', systems.of_nobody('ours'), systems.LENGTH, systems.LOGISTIC]
   assert systems.log_odds(names) == {*names} - {systems.LENGTH}
   assert systems.differences(names, ['ours']) == [
+    ('ours', systems.LENGTH),
     ('ours', systems.LOGISTIC),
     ('ours', systems.of_nobody('ours')),
   ]
