@@ -71,10 +71,10 @@ class Mediator:
       ModelFileError: if a model is missing or broken.
     """
     compute.keep_compilations()
-    writer = LanguageModel.load(model, dtype)
+    policy = LanguageModel.load(model, dtype)
     if reward_model == PROMPTED_RATER:
-      return cls(writer, writer)
-    return cls(writer, LanguageModel.load(reward_model or REWARD_MODEL, dtype))
+      return cls(policy, policy)
+    return cls(policy, LanguageModel.load(reward_model or REWARD_MODEL, dtype))
 
   def mediate(
     self,

@@ -7,16 +7,14 @@ divides people; a public is drawn from these numbers.
 
 import dataclasses
 import os
-import pathlib
 import random
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any, Literal
 
 import numpy as np
 from scipy import special  # type: ignore[import-untyped]
 
-from consensus_jax import strict_json
+from consensus_jax.data import shipped_lines
 from consensus_jax.data.records import (
   JudgedDeliberation,
   Member,
@@ -33,7 +31,7 @@ from consensus_jax.strict_json import (
 )
 
 SOURCE = 'invented'
-_FILE = 'seed/conversations.jsonl'
+_FILE = 'conversations.jsonl'
 # Standard deviation of how readily people agree with anything, in log-odds.
 _READINESS = 0.4
 _PASSES = 0.12
@@ -84,18 +82,7 @@ def read(
   Raises:
     InputError: with file, line and field.
   """
-  file = resources.files('consensus_jax.data') / _FILE
-  try:
-    text = (pathlib.Path(path) if path else file).read_text(encoding='utf-8')
-  except (OSError, UnicodeDecodeError) as error:
-    raise InputError(f'cannot read: {error}', file=str(path or _FILE)) from None
-  found = []
-  for number, line in enumerate(text.splitlines(), 1):
-    try:
-      found.append(_conversation(strict_json.parse(line)))
-    except InputError as error:
-      raise error.at(file=str(path or _FILE), line=number) from None
-  return tuple(found)
+  return shipped_lines.read(_FILE, path, _conversation)
 
 
 def simulate(

@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from consensus_jax.data.record_files import replacing
 from consensus_jax.defaults import run_facts, targets
 from consensus_jax.defaults.measure import Measurement
 from consensus_jax.defaults.measured_people import MODEL, NEW_BY_VOTES, SHIPS
@@ -66,13 +65,8 @@ def write_reward_card(
     },
   )
   document['about']['targets'] = targets.reached(document)
-  text = reward_card(document)
-  try:
-    target.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'cannot be made: {error.strerror}', file=str(folder)
-    ) from error
+  content = {METRICS: pretty(document), CARD: reward_card(document).encode()}
+  report.write_files(target, content)
   people, said = found.predictions[NEW_BY_VOTES]
   drawn = {
     name: said[name] for name in (MODEL, systems.LOGISTIC) if name in said
@@ -80,10 +74,6 @@ def write_reward_card(
   figures.calibration(target / CALIBRATION, people, drawn)
   figures.reward_by_length(target / LENGTH, people, said[MODEL])
   figures.bars(target / AUC, compared)
-  with replacing(target / METRICS) as temporary:
-    temporary.write_bytes(pretty(document))
-  with replacing(target / CARD) as temporary:
-    temporary.write_text(text, encoding='utf-8')
   return document
 
 

@@ -12,7 +12,6 @@ stopped goes on where it was.
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -367,14 +366,4 @@ def _announce(
         train_rows * recipe.epochs * _SECONDS_STEP
         + validation_rows * evaluations * _SECONDS_EVALUATION
       )
-  hours = seconds / 3600
-  print(
-    f'policy: about {hours:.1f} hours on two cores, less with more',
-    file=sys.stderr,
-    flush=True,
-  )
-  if max_hours is not None and hours > max_hours:
-    raise InputError(
-      f'would take two cores about {hours:.1f} hours, more than {max_hours}',
-      field=('--max_hours',),
-    )
+  train.announce('policy', seconds, max_hours)

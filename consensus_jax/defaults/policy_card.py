@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from consensus_jax import strict_json
-from consensus_jax.data.record_files import replacing
 from consensus_jax.defaults import run_facts
 from consensus_jax.evaluation import report
 from consensus_jax.interop import adapters
@@ -71,17 +70,8 @@ def write_policy_card(
     'learned': _learned(learned),
     'readings': read,
   }
-  text = policy_card(document)
-  try:
-    target.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'cannot be made: {error.strerror}', file=str(folder)
-    ) from error
-  with replacing(target / METRICS) as temporary:
-    temporary.write_bytes(pretty(document))
-  with replacing(target / CARD) as temporary:
-    temporary.write_text(text, encoding='utf-8')
+  content = {METRICS: pretty(document), CARD: policy_card(document).encode()}
+  report.write_files(target, content)
   return document
 
 

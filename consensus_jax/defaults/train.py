@@ -300,9 +300,18 @@ def _announce(
     if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists():
       num_rows = sum(number[path] for path in sets[recipe.name]['train'])
       seconds += recipe.epochs * num_rows * _SECONDS_STEP
+  announce('reward models', seconds, max_hours)
+
+
+def announce(what: str, seconds: float, max_hours: float | None) -> None:
+  """Says how long something takes two cores.
+
+  Raises:
+    InputError: if that is longer than asked.
+  """
   hours = seconds / 3600
   print(
-    f'reward models: about {hours:.1f} hours on two cores, less with more',
+    f'{what}: about {hours:.1f} hours on two cores, less with more',
     file=sys.stderr,
     flush=True,
   )

@@ -74,6 +74,25 @@ def write(folder: str | pathlib.Path, document: Mapping[str, Any]) -> None:
   Raises:
     InputError: if the system refuses.
   """
+  content = {
+    'benchmark.json': pretty(document),
+    'benchmark.md': markdown(document).encode(),
+  }
+  write_files(folder, content)
+
+
+def write_files(
+  folder: str | pathlib.Path, content: Mapping[str, bytes]
+) -> None:
+  """Writes files into a folder, each whole or not at all.
+
+  Args:
+    folder: made if it is not there.
+    content: of the files, by name.
+
+  Raises:
+    InputError: if the system refuses.
+  """
   target = pathlib.Path(folder)
   try:
     target.mkdir(parents=True, exist_ok=True)
@@ -81,10 +100,9 @@ def write(folder: str | pathlib.Path, document: Mapping[str, Any]) -> None:
     raise InputError(
       f'cannot be made: {error.strerror}', file=str(folder)
     ) from error
-  with replacing(target / 'benchmark.json') as temporary:
-    temporary.write_bytes(pretty(document))
-  with replacing(target / 'benchmark.md') as temporary:
-    temporary.write_text(markdown(document), encoding='utf-8')
+  for name, data in content.items():
+    with replacing(target / name) as temporary:
+      temporary.write_bytes(data)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

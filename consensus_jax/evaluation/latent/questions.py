@@ -7,10 +7,8 @@ invented; nobody was ever asked them.
 
 import dataclasses
 import os
-import pathlib
-from importlib import resources
 
-from consensus_jax import strict_json
+from consensus_jax.data import shipped_lines
 from consensus_jax.data.records import Question
 from consensus_jax.strict_json import (
   InputError,
@@ -21,7 +19,7 @@ from consensus_jax.strict_json import (
   check_text,
 )
 
-_FILE = 'seed/latent_questions.jsonl'
+_FILE = 'latent_questions.jsonl'
 _SIDES = ('against', 'middle', 'for')
 
 
@@ -84,18 +82,7 @@ def read(
   Raises:
     InputError: with file, line and field.
   """
-  file = resources.files('consensus_jax.data') / _FILE
-  try:
-    text = (pathlib.Path(path) if path else file).read_text(encoding='utf-8')
-  except (OSError, UnicodeDecodeError) as error:
-    raise InputError(f'cannot read: {error}', file=str(path or _FILE)) from None
-  found = []
-  for number, line in enumerate(text.splitlines(), 1):
-    try:
-      found.append(_question(strict_json.parse(line)))
-    except InputError as error:
-      raise error.at(file=str(path or _FILE), line=number) from None
-  return tuple(found)
+  return shipped_lines.read(_FILE, path, _question)
 
 
 def _question(value: object) -> LatentQuestion:
