@@ -29,10 +29,10 @@ from jaxtyping import Float
 from consensus_jax import prompts
 from consensus_jax.data.sft_examples import seed_of
 from consensus_jax.deliberation import Candidate, Deliberation, Outcome
+from consensus_jax.evaluation.outcome_runs import Report, run_all
 from consensus_jax.evaluation.statistics import Bootstrap, Estimate
 from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data.groups import Groups, deliberation_of
-from consensus_jax.policy_data.outcome_runs import Report, run_all
 from consensus_jax.policy_data.statement_checks import LIMITS, check
 from consensus_jax.settings import WRITING, Settings
 from consensus_jax.strict_json import InputError

@@ -24,6 +24,7 @@ from consensus_jax.data.near_duplicates import NearDuplicates, normalised
 from consensus_jax.data.records import JudgedDeliberation, Statement
 from consensus_jax.data.sft_examples import seed_of
 from consensus_jax.deliberation import Candidate, Deliberation, Outcome
+from consensus_jax.evaluation.outcome_runs import Report, run_all
 from consensus_jax.inference.sampler import Sample
 from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data.groups import (
@@ -31,7 +32,6 @@ from consensus_jax.policy_data.groups import (
   deliberation_of,
   without_statements,
 )
-from consensus_jax.policy_data.outcome_runs import Report, run_all
 from consensus_jax.policy_data.statement_checks import LIMITS, Limits, check
 from consensus_jax.settings import WRITING, Settings
 from consensus_jax.strict_json import InputError
