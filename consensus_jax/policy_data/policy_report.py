@@ -33,13 +33,14 @@ from consensus_jax.evaluation.outcome_runs import Report, run_all
 from consensus_jax.evaluation.statistics import Bootstrap, Estimate
 from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data.groups import Groups, deliberation_of
-from consensus_jax.policy_data.statement_checks import LIMITS, check
+from consensus_jax.policy_data.statement_checks import LIMITS, check, unreadable
 from consensus_jax.settings import WRITING, Settings
 from consensus_jax.strict_json import InputError
 
 SCHEMA = 'consensus_jax/policy_report/v1'
 
-# A policy may write nothing. The judge is shown this in its place.
+# A policy may write nothing, or what no text may hold. The judge is shown this
+# in its place.
 NOTHING = '(no statement)'
 
 
@@ -231,7 +232,10 @@ def _entry(
     ]
     failures.update(name for each in found for name in each.failures)
     passed.append(float(np.mean([each.passed for each in found])))
-  texts = tuple(prompts.one_line(each.text) or NOTHING for each in chosen)
+  texts = tuple(
+    NOTHING if unreadable(each.text) else prompts.one_line(each.text)
+    for each in chosen
+  )
   candidates_checked = sum(map(len, written))
   return Entry(name, texts, np.array(passed), failures, candidates_checked)
 

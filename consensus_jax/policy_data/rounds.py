@@ -32,7 +32,12 @@ from consensus_jax.policy_data.groups import (
   deliberation_of,
   without_statements,
 )
-from consensus_jax.policy_data.statement_checks import LIMITS, Limits, check
+from consensus_jax.policy_data.statement_checks import (
+  LIMITS,
+  Limits,
+  check,
+  unreadable,
+)
 from consensus_jax.settings import WRITING, Settings
 from consensus_jax.strict_json import InputError
 
@@ -261,22 +266,13 @@ def _refusals(
     text = normalised(each.text)
     if found.failures:
       yield f'fails {", ".join(found.failures)}'
-    elif problem := _unreadable(each.text.strip()):
+    elif problem := unreadable(each.text.strip()):
       yield problem
     elif text in seen:
       yield 'says what another candidate says'
     else:
       seen.add(text)
       yield None
-
-
-def _unreadable(text: str) -> str:
-  """Why nobody can be asked about a text; '' if they can."""
-  try:
-    strict_json.check_text(text, ())
-  except InputError as error:
-    return error.message
-  return ''
 
 
 def _candidate(

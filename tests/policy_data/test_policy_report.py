@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from policy_data.tiny_policies import group, mediator
 
+from consensus_jax.deliberation import Candidate
 from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data import policy_report, policy_tables
+from consensus_jax.policy_data.groups import deliberation_of
 from consensus_jax.policy_data.policy_report import Contestant
 from consensus_jax.settings import Settings
 from consensus_jax.strict_json import InputError
@@ -85,6 +87,27 @@ def test_numbers_are_those_of_the_judge(compared):
   found = report['parts']['all']['entries']['sft']['reward']
   assert found[0] == pytest.approx(np.mean(rewards))
   assert found[1] <= found[0] <= found[2]
+
+
+def test_what_nobody_can_be_asked_about_is_nothing():
+  def candidate(text):
+    return Candidate(
+      text=text,
+      rewards=(0.0,),
+      utilities=(1.0,),
+      welfare=1.0,
+      rank=1,
+      num_tokens=3,
+      log_likelihood=-3.0,
+      finish_reason='stop',
+    )
+
+  chosen = [candidate(text) for text in ('We \n agree.', 'We\0', '\u200b')]
+  entry = policy_report._entry(
+    'sft', chosen, [(c,) for c in chosen], [deliberation_of(GROUPS[0])] * 3
+  )
+  nothing = policy_report.NOTHING
+  assert entry.texts == ('We agree.', nothing, nothing)
 
 
 def test_the_best_of_n_is_the_selectors_choice(compared):
