@@ -8,6 +8,7 @@ import gin
 import pytest
 
 from consensus_jax import gin_utils
+from consensus_jax.evaluation import experiment_settings
 from consensus_jax.model import config
 from consensus_jax.training import settings
 
@@ -86,6 +87,8 @@ def _shipped(folder):
 
 
 _RUN = ['MODEL_DIR="run"', 'TRAIN_DATA="examples"']
+_EVALUATION = 'runs/eval_simulated.gin'
+_TRAINING = [file for file in _shipped('runs') if file != _EVALUATION]
 
 
 def test_every_shipped_file_is_tested():
@@ -98,7 +101,7 @@ def test_every_shipped_file_is_tested():
   }
 
 
-@pytest.mark.parametrize('file', _shipped('runs'))
+@pytest.mark.parametrize('file', _TRAINING)
 def test_run_file_builds_its_run(file):
   run, text = gin_utils.build('RUN', [file], _RUN)
   of_policy = 'sft' in file
@@ -112,7 +115,7 @@ def test_run_file_builds_its_run(file):
   assert not gin.config_str().strip() and 'MODEL_DIR' in text
 
 
-@pytest.mark.parametrize('file', _shipped('runs'))
+@pytest.mark.parametrize('file', _TRAINING)
 def test_the_text_of_a_run_builds_it_again(file, write):
   run, text = gin_utils.build(
     'RUN', [file], [*_RUN, 'LORA=@lora.LoraConfig()', 'SEED=3']
@@ -120,6 +123,13 @@ def test_the_text_of_a_run_builds_it_again(file, write):
   again, same = gin_utils.build('RUN', [write(text)])
   assert (again, same) == (run, text)
   assert run.lora.rank == 16 and run.seed == 3
+
+
+def test_the_file_of_experiments_says_what_is_the_default():
+  run, text = gin_utils.build('RUN', [_EVALUATION])
+  assert run == experiment_settings.Experiments()
+  other, _ = gin_utils.build('RUN', [_EVALUATION], ['NUM_GROUPS=3'])
+  assert other.num_groups == 3 and 'NUM_GROUPS' in text
 
 
 @pytest.mark.parametrize('name', sorted(_NUM_PARAMETERS))

@@ -10,6 +10,7 @@ from typing import Any
 
 import consensus_jax
 from consensus_jax.data.arguments import add_seed, note, note_all
+from consensus_jax.evaluation import experiment_command
 from consensus_jax.settings import PROMPTED_RATER
 from consensus_jax.strict_json import InputError
 
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   verbs = parser.add_subparsers(
     dest='evaluate_verb', required=True, metavar='VERB'
   )
+  experiment_command.add_verb(verbs)
   summary = 'how well reward models predict the votes of real people'
   verb = verbs.add_parser(
     'reward_model',

@@ -114,6 +114,52 @@ def bars(
   return _picture(path, (7.0, 1 + 0.35 * len(rows)), paint)
 
 
+def findings(path: Path, found: Sequence[Mapping[str, Any]]) -> pathlib.Path:
+  """What an experiment found of systems, and what is expected.
+
+  The first measure of the document's section, with intervals, a cross where it
+  is expected to be; without a measure that several systems have, all measures.
+
+  Args:
+    path: of the SVG.
+    found: findings as JSON values.
+
+  Raises:
+    InputError: if the file cannot be written.
+  """
+  alone = [each for each in found if not each['against']]
+  systems = {each['system'] for each in alone}
+  rows = [
+    each
+    for each in alone[::-1]
+    if len(systems) == 1 or each['measure'] == alone[0]['measure']
+  ]
+  # Differences and means have no axis in common.
+  rows = [each for each in rows if 'minus' not in each['measure']] or rows
+  name = 'measure' if len(systems) == 1 else 'system'
+
+  def paint(axes):
+    places = np.arange(len(rows))
+    ends = np.array(
+      [
+        [each['estimate']['interval'][key] for key in ('value', 'low', 'high')]
+        for each in rows
+      ],
+      float,
+    )
+    axes.hlines(places, ends[:, 1], ends[:, 2], linewidth=2, alpha=0.6)
+    axes.plot(ends[:, 0], places, 'o', label='found, 95% interval')
+    truths = np.array([each['truth'] for each in rows], float)
+    axes.plot(truths, places, 'x', color='C1', label='expected')
+    axes.set_yticks(places, [each[name] for each in rows])
+    axes.set(
+      xlabel='mean agreement' if name == 'measure' else rows[0]['measure']
+    )
+    axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncols=2)
+
+  return _picture(path, (7.0, 1.2 + 0.35 * len(rows)), paint)
+
+
 def calibration_bins(
   cases: Sequence[Case], rewards: Rewards
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

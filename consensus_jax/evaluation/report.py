@@ -43,9 +43,9 @@ def document(
   """
   return {
     'schema': SCHEMA,
-    'about': _plain(about),
+    'about': plain(about),
     'sections': [
-      {'title': title, 'kind': _kind(result), **_plain(result)}
+      {'title': title, 'kind': _kind(result), **plain(result)}
       for title, result in sections.items()
     ],
   }
@@ -252,19 +252,19 @@ def _kind(result: Comparison | Regret | Robustness) -> str:
   return type(result).__name__.lower()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
   """As JSON can hold it; what is not finite is None."""
   if isinstance(value, Interval):
-    return {key: _plain(item) for key, item in value._asdict().items()}
+    return {key: plain(item) for key, item in value._asdict().items()}
   if dataclasses.is_dataclass(value):
     return {
-      field.name: _plain(getattr(value, field.name))
+      field.name: plain(getattr(value, field.name))
       for field in dataclasses.fields(value)
     }
   if isinstance(value, Mapping):
-    return {str(key): _plain(item) for key, item in value.items()}
+    return {str(key): plain(item) for key, item in value.items()}
   if isinstance(value, list | tuple):
-    return [_plain(item) for item in value]
+    return [plain(item) for item in value]
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value
