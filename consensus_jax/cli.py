@@ -21,9 +21,11 @@ from consensus_jax import (
 )
 from consensus_jax.deliberation import Deliberation, InputError, Outcome
 
-# Makes a `Mediator` from the values of --model, --reward_model and --dtype,
-# None if not given.
-LoadMediator = Callable[[str | None, str | None, str | None], Any]
+# Makes a `Mediator` from the values of --model, --reward_model, --dtype and
+# --policy, None if not given.
+LoadMediator = Callable[
+  [str | None, str | None, str | None, settings.Policy | None], Any
+]
 
 # Packages that only some verbs need, and the extra that brings them.
 _EXTRAS = {
@@ -43,13 +45,16 @@ _EXTRAS = {
 
 
 def load_mediator(
-  model: str | None, reward_model: str | None, dtype: str | None
+  model: str | None,
+  reward_model: str | None,
+  dtype: str | None,
+  policy: settings.Policy | None,
 ) -> Any:
-  """The mediator of model folders or files; None is the embedded model."""
+  """The mediator of model folders or files; None is what ships."""
   from consensus_jax import mediator
 
   return mediator.Mediator.from_pretrained(
-    model, reward_model=reward_model, dtype=dtype
+    model, reward_model=reward_model, dtype=dtype, policy=policy
   )
 
 
@@ -62,8 +67,8 @@ def main(
 
   Args:
     argv: arguments; those of the process by default.
-    load: makes the mediator from the values of --model, --reward_model and
-      --dtype.
+    load: makes the mediator from the values of --model, --reward_model,
+      --dtype and --policy.
 
   Returns:
     The exit code.
@@ -220,7 +225,7 @@ def _mediation(
     if bar:
       bar(settings.Progress(stage='load', done=0, total=1))
     dtype = None if args.dtype == 'auto' else args.dtype
-    return load(args.model, args.reward_model, dtype)
+    return load(args.model, args.reward_model, dtype, chosen.policy)
 
   def mediate(index: int, deliberation: Deliberation) -> Outcome:
     title = f'[{index + 1}/{of}] ' if of > 1 else ''

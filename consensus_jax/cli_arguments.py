@@ -149,15 +149,15 @@ def _add_verb(verbs: Any, name: str, summary: str, text: str):
   verb.add_argument(
     '--model',
     metavar='PATH',
-    help='a Hugging Face folder, a GGUF file or a folder of adapters; the '
-    'embedded model by default',
+    help='a Hugging Face folder, a GGUF file or a folder of adapters; what '
+    'ships by default',
   )
   verb.add_argument(
     '--reward_model',
     metavar='PATH',
     help='likewise, with a reward head (a Hugging Face sequence classifier '
     'with one label); by default the adapters that ship. '
-    f"'{settings.PROMPTED_RATER}' asks --model instead",
+    f"'{settings.PROMPTED_RATER}' asks --model instead, or the embedded model",
   )
   verb.add_argument(
     '--dtype',
@@ -179,8 +179,9 @@ def _add_writing(verb) -> None:
     verb,
     'policy',
     choices=get_args(settings.Policy),
-    help='the prompt of the language model; by default the one in which it '
-    'was taught',
+    help='the prompt of the language model, by default the one in which it '
+    'was taught; without --model, sft is the policy that ships, the others '
+    'the embedded model as it came',
   )
   for name, kind, text in (
     ('num_candidates', int, 'statements to write'),

@@ -17,8 +17,9 @@ from consensus_jax.model.transformer import Params, unstack_layers
 from consensus_jax.settings import Policy
 from consensus_jax.tokenizer import Tokenizer
 
-# Adapters of the embedded model that ship; docs/models/reward_model.md.
-REWARD_MODEL = pathlib.Path(__file__).parent / 'weights' / 'reward_model'
+# Adapters of the embedded model that ship; their cards are in docs/models.
+_WEIGHTS = pathlib.Path(__file__).parent / 'weights'
+POLICY, REWARD_MODEL = _WEIGHTS / 'policy', _WEIGHTS / 'reward_model'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -23,11 +23,12 @@ from consensus_jax.inference import compute
 from consensus_jax.inference.sampler import Sample, Sampling, sample
 from consensus_jax.inference.scorer import score
 from consensus_jax.interop.errors import ModelFileError
-from consensus_jax.language_model import REWARD_MODEL, LanguageModel
+from consensus_jax.language_model import POLICY, REWARD_MODEL, LanguageModel
 from consensus_jax.overflow import fit
 from consensus_jax.settings import (
   PROMPTED_RATER,
   WRITING,
+  Policy,
   Progress,
   Settings,
   Stage,
@@ -57,24 +58,32 @@ class Mediator:
     *,
     reward_model: str | os.PathLike[str] | None = None,
     dtype: str | None = None,
+    policy: Policy | None = None,
   ) -> Self:
     """Loads the models and keeps compiled programs for the next time.
 
     Args:
       model: a Hugging Face folder, a GGUF file or a folder of adapters; None is
-        the embedded model.
+        what ships.
       reward_model: likewise, with a reward head; None is the one that ships,
-        'prompted_rater' lets the policy rate.
+        'prompted_rater' lets `model` rate, or else the embedded model.
       dtype: 'float32' or 'bfloat16'; by default what the processor does best.
+      policy: which policy ships, if `model` is None: the trained one, or for
+        'zero_shot' and 'few_shot' the embedded model as it came. Give
+        `Settings` the same.
 
     Raises:
       ModelFileError: if a model is missing or broken.
     """
     compute.keep_compilations()
-    policy = LanguageModel.load(model, dtype)
-    if reward_model == PROMPTED_RATER:
-      return cls(policy, policy)
-    return cls(policy, LanguageModel.load(reward_model or REWARD_MODEL, dtype))
+    untrained = model is not None or policy not in (None, 'sft')
+    writes = model if untrained else POLICY
+    asks = reward_model == PROMPTED_RATER
+    rates = model if asks else reward_model or REWARD_MODEL
+    writer = LanguageModel.load(writes, dtype)
+    if rates == writes:
+      return cls(writer, writer)
+    return cls(writer, LanguageModel.load(rates, dtype))
 
   def mediate(
     self,

@@ -63,7 +63,7 @@ class Settings:
 
   policy: Policy | None = None
   num_candidates: int = 16
-  max_tokens: int = 128
+  max_tokens: int = 160
   temperature: float | int = 0.7
   top_p: float | int = 0.95
   top_k: int | None = None

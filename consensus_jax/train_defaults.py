@@ -14,7 +14,9 @@ _PARTS = (
   *('policy', 'policy_card'),
 )
 # Held-out groups that policies are compared on.
-_NUM_GROUPS = 24
+_NUM_GROUPS = 12
+# That each policy writes for a group, of which the best takes part too.
+_NUM_CANDIDATES = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     '--ship',
     metavar='FOLDER',
-    help="where the adapters of 'half_a' go, in half their size",
+    help="where adapters go, in half their size: those of 'half_a' as "
+    "reward_model, of the policy's run 'sft' as policy",
+  )
+  parser.add_argument(
+    '--readings',
+    metavar='FILE',
+    help="JSON of what a reader says of the policy's statements in its card",
   )
   args = parser.parse_args(argv)
   return command.exit_code(lambda: _train(args))
@@ -65,14 +73,19 @@ def _train(args: argparse.Namespace) -> None:
     train.train_reward_models(
       args.polis, args.bank, out, recipes=recipes, max_hours=args.max_hours
     )
-  if args.ship is not None:
-    train.ship(out / 'runs' / 'half_a' / 'adapters', args.ship)
+  if 'half_a' in parts and args.ship is not None:
+    train.ship(
+      out / 'runs' / 'half_a' / 'adapters',
+      pathlib.Path(args.ship, 'reward_model'),
+    )
   if 'reward_card' in parts:
     _measure(args, out)
   if 'policy' in parts:
     from consensus_jax.defaults import policy
 
-    policy.train_policy(out / 'policy', max_hours=args.max_hours)
+    trained = policy.train_policy(out / 'policy', max_hours=args.max_hours)
+    if args.ship is not None:
+      train.ship(trained['sft'], pathlib.Path(args.ship, 'policy'))
   if 'policy_card' in parts:
     _compare(args, out)
 
@@ -84,7 +97,10 @@ def _measure(args: argparse.Namespace, out: pathlib.Path) -> None:
     people.read(args.polis), measure.trained(out), out / 'measured'
   )
   card.write_reward_card(
-    args.cards, found, out / 'runs' / 'half_a', shipped=args.ship
+    args.cards,
+    found,
+    out / 'runs' / 'half_a',
+    shipped=args.ship and pathlib.Path(args.ship, 'reward_model'),
   )
 
 
@@ -96,15 +112,26 @@ def _compare(args: argparse.Namespace, out: pathlib.Path) -> None:
   )
   groups = policy_groups.evaluation_groups(sources, num_groups=_NUM_GROUPS)
   run = out / 'policy' / 'runs' / 'sft'
+  half_a, half_b = (
+    out / 'runs' / name / 'adapters' for name in ('half_a', 'half_b')
+  )
+  # A selector does not judge what it selected: alone it selects nothing.
+  judged_apart = half_b.exists()
   comparison, _ = policy.compare(
     groups,
-    out / 'compared',
+    out / ('compared' if judged_apart else 'compared_alone'),
     sft=run / 'adapters',
-    selector=out / 'runs' / 'half_a' / 'adapters',
-    judge=out / 'runs' / 'half_b' / 'adapters',
+    selector=half_a,
+    judge=half_b if judged_apart else half_a,
+    num_candidates=_NUM_CANDIDATES if judged_apart else 1,
   )
   policy_card.write_policy_card(
-    args.cards, comparison, run, policy_groups.seed_records()['train']
+    args.cards,
+    comparison,
+    run,
+    policy_groups.seed_records()['train'],
+    readings=args.readings,
+    shipped=args.ship and pathlib.Path(args.ship, 'policy'),
   )
 
 

@@ -33,8 +33,8 @@ class _Mediator:
     self.sha256 = 'ab'
     self.refuse = refuse
 
-  def load(self, model, reward_model, dtype):
-    self.loaded.append((model, reward_model, dtype))
+  def load(self, model, reward_model, dtype, policy):
+    self.loaded.append((model, reward_model, dtype, policy))
     return self
 
   def mediate(self, deliberation, settings, *, progress):
@@ -127,7 +127,7 @@ def test_json_goes_to_standard_output_alone(run, mediator):
   }
   assert out.count('\n') == 1
   assert err.endswith(' s\n')
-  assert mediator.loaded == [(None, None, None)]
+  assert mediator.loaded == [(None, None, None, None)]
 
 
 def test_every_flag_arrives(run, mediator):
@@ -144,7 +144,7 @@ def test_every_flag_arrives(run, mediator):
     *('--threshold', 0.5, '--tie_break', 'random', '--seed', 11),
   )
   assert code == 0
-  assert mediator.loaded == [('model', 'judge', 'bfloat16')]
+  assert mediator.loaded == [('model', 'judge', 'bfloat16', 'few_shot')]
   settings = mediator.calls[0][2]
   assert settings == Settings(
     policy='few_shot',
@@ -385,7 +385,7 @@ def test_a_long_prompt_of_one_record(run, mediator):
 
 
 def test_a_bad_model_is_one_line(run):
-  def load(model, reward_model, dtype):
+  def load(model, reward_model, dtype, policy):
     raise ModelFileError(model, 'is truncated')
 
   _write('in.json', _GOOD)
@@ -395,7 +395,7 @@ def test_a_bad_model_is_one_line(run):
 
 
 def test_a_defect_keeps_its_traceback(run, mediator):
-  def load(model, reward_model, dtype):
+  def load(model, reward_model, dtype, policy):
     raise ValueError('a defect')
 
   _write('in.json', _GOOD)

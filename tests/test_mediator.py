@@ -377,10 +377,14 @@ def test_from_pretrained_reads_a_folder(tmp_path):
 @pytest.mark.parametrize(
   ('asked', 'loaded'),
   [
-    ({}, (None, 'reward_model')),
+    ({}, ('policy', 'reward_model')),
+    ({'policy': 'sft'}, ('policy', 'reward_model')),
+    ({'policy': 'zero_shot'}, (None, 'reward_model')),
+    ({'policy': 'few_shot', 'model': 'mine'}, ('mine', 'reward_model')),
     ({'model': 'mine'}, ('mine', 'reward_model')),
-    ({'reward_model': 'yours'}, (None, 'yours')),
-    ({'reward_model': 'prompted_rater'}, (None, None)),
+    ({'reward_model': 'yours'}, ('policy', 'yours')),
+    ({'reward_model': 'prompted_rater'}, ('policy', None)),
+    ({'reward_model': 'prompted_rater', 'policy': 'zero_shot'}, (None, None)),
     ({'model': 'mine', 'reward_model': 'prompted_rater'}, ('mine', 'mine')),
   ],
 )

@@ -1,7 +1,7 @@
-"""What ships: it loads, is what its card says, and scores as it did.
+"""What ships: it loads, is what its cards say, and does what it did.
 
-`GOLDEN` holds rewards of float32; after training again, write it anew with
-`python tests/test_shipped.py`.
+`GOLDEN` holds rewards of float32 and the beginning of a statement; after
+training again, write it anew with `python tests/test_shipped.py`.
 """
 
 import json
@@ -13,12 +13,13 @@ import tiny_models
 
 from consensus_jax.deliberation import Deliberation, Opinion
 from consensus_jax.interop import adapters
-from consensus_jax.language_model import REWARD_MODEL, LanguageModel
+from consensus_jax.language_model import POLICY, REWARD_MODEL, LanguageModel
 from consensus_jax.mediator import Mediator
+from consensus_jax.settings import Settings
 
 ROOT = pathlib.Path(__file__).parents[1]
 METRICS = ROOT / 'docs' / 'models' / 'metrics.json'
-GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'shipped_rewards.json'
+GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'shipped.json'
 
 BUSES = Deliberation(
   'buses',
@@ -46,6 +47,13 @@ def rewards():
   return [list(each.rewards) for each in outcome.candidates]
 
 
+def statement():
+  policy = LanguageModel.load(POLICY, 'float32')
+  settings = Settings(temperature=0, num_candidates=1, max_tokens=48)
+  ((found,), _) = Mediator(policy, policy).write(BUSES, settings)
+  return {'text': found.text, 'log_likelihood': found.log_likelihood}
+
+
 def test_the_reward_model_is_the_one_of_the_card():
   document = json.loads(METRICS.read_text())
   about = document['about']
@@ -56,17 +64,31 @@ def test_the_reward_model_is_the_one_of_the_card():
   assert about['models']['half_a']['sha256'] == base.sha256
 
 
-def test_it_is_small():
-  size = sum(path.stat().st_size for path in REWARD_MODEL.iterdir())
-  assert size < 6_000_000
+@pytest.mark.parametrize(
+  ('folder', 'limit'), [(REWARD_MODEL, 6_000_000), (POLICY, 20_000_000)]
+)
+def test_they_are_small(folder, limit):
+  assert sum(path.stat().st_size for path in folder.iterdir()) < limit
 
 
 @pytest.mark.slow
-def test_it_scores_as_it_did():
+def test_the_reward_model_scores_as_it_did():
   tiny_models.load('smollm2')  # Skips where there is no embedded model.
-  expected = json.loads(GOLDEN.read_text())
+  expected = json.loads(GOLDEN.read_text())['rewards']
   np.testing.assert_allclose(rewards(), expected, atol=5e-3)
 
 
+@pytest.mark.slow
+def test_the_policy_writes_as_it_did():
+  tiny_models.load('smollm2')
+  expected = json.loads(GOLDEN.read_text())['statement']
+  found = statement()
+  assert found['text'] == expected['text']
+  assert found['log_likelihood'] == pytest.approx(
+    expected['log_likelihood'], abs=5e-2
+  )
+
+
 if __name__ == '__main__':
-  GOLDEN.write_text(json.dumps(rewards()) + '\n')
+  golden = {'rewards': rewards(), 'statement': statement()}
+  GOLDEN.write_text(json.dumps(golden, indent=2) + '\n')

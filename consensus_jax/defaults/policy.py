@@ -71,7 +71,7 @@ class Recipe:
   pretrained: str = initialise.EMBEDDED
   row_length: int = 768
   batch_size: int = 4
-  epochs: int = 3
+  epochs: int = 2
   learning_rate: float = 1e-3
   lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 

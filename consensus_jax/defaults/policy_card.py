@@ -151,9 +151,7 @@ def policy_card(document: Mapping[str, Any]) -> str:
     + ', '.join(f'{name} {each}' for name, each in run['versions'].items())
     + '.',
     '## How it was compared',
-    'On groups that are held out from all of them. A reward model selects the '
-    'best of what each policy writes; another, which learned from other '
-    'people, judges.',
+    _comparison(comparison),
     _contestants(comparison),
     '## What it reaches',
     policy_tables.markdown(comparison).strip(),
@@ -179,6 +177,23 @@ def _learned(records: Groups) -> dict[str, dict[str, int]]:
   return found
 
 
+def _comparison(comparison: Mapping[str, Any]) -> str:
+  held_out = 'On groups that are held out from all of them. '
+  numbers = {
+    each['settings']['num_candidates'] for each in comparison['contestants']
+  }
+  if numbers == {1}:
+    return held_out + (
+      'Each policy writes one statement for a group; a reward model, which had '
+      'no part in making any of them, judges. Nothing is selected, so nothing '
+      'is said here of the best of several.'
+    )
+  return held_out + (
+    'A reward model selects the best of what each policy writes; another, '
+    'which learned from other people, judges.'
+  )
+
+
 def _contestants(comparison: Mapping[str, Any]) -> str:
   rows = [
     [
@@ -188,7 +203,11 @@ def _contestants(comparison: Mapping[str, Any]) -> str:
     ]
     for each in comparison['contestants']
   ]
-  selectors = {_model(each['selector']) for each in comparison['contestants']}
+  selectors = {
+    _model(each['selector'])
+    for each in comparison['contestants']
+    if each['settings']['num_candidates'] > 1
+  }
   rows += [['selects', name, ''] for name in sorted(selectors)]
   rows.append(['judges', _model(comparison['judge']), ''])
   return report.table(['role', 'model', 'settings'], rows)

@@ -291,6 +291,16 @@ def test_the_policys_card(comparison, run, tmp_path):
   assert 'Nobody has read' in (folder / policy_card.CARD).read_text()
 
 
+def test_a_card_without_a_choice_names_no_selector(comparison, run, tmp_path):
+  for each in comparison['contestants']:
+    each['settings']['num_candidates'] = 1
+  learned = (card_files.learned('seed', 3),)
+  policy_card.write_policy_card(tmp_path, comparison, run, learned)
+  text = (tmp_path / policy_card.CARD).read_text()
+  assert 'Nothing is selected' in text
+  assert '| judges |' in text and '| selects |' not in text
+
+
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
