@@ -19,6 +19,7 @@ from consensus_jax.settings import Settings
 
 ROOT = pathlib.Path(__file__).parents[1]
 METRICS = ROOT / 'docs' / 'models' / 'metrics.json'
+POLICY_METRICS = METRICS.with_name('policy_metrics.json')
 GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'shipped.json'
 
 BUSES = Deliberation(
@@ -62,6 +63,13 @@ def test_the_reward_model_is_the_one_of_the_card():
   assert shipped in METRICS.with_name('reward_model.md').read_text()
   base = tiny_models.load('smollm2')
   assert about['models']['half_a']['sha256'] == base.sha256
+
+
+def test_the_policy_is_the_one_of_its_card():
+  document = json.loads(POLICY_METRICS.read_text())
+  shipped = adapters.weights_sha256(POLICY)
+  assert shipped == document['shipped']
+  assert shipped in METRICS.with_name('policy.md').read_text()
 
 
 @pytest.mark.parametrize(
