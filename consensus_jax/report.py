@@ -24,6 +24,14 @@ def render(outcomes: Sequence[Outcome]) -> str:
   The page needs nothing from elsewhere and runs no script; whatever people or
   models wrote is shown as text.
   """
+  sections = [
+    _section(outcome, number) for number, outcome in enumerate(outcomes, 1)
+  ]
+  return page('outcome.html', sections=sections)
+
+
+def page(template: str, **values: Any) -> str:
+  """A template of the library with values, which are shown as text."""
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_TEMPLATES),
     autoescape=True,
@@ -31,10 +39,7 @@ def render(outcomes: Sequence[Outcome]) -> str:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  sections = [
-    _section(outcome, number) for number, outcome in enumerate(outcomes, 1)
-  ]
-  return environment.get_template('outcome.html').render(sections=sections)
+  return environment.get_template(template).render(values)
 
 
 def _section(outcome: Outcome, number: int) -> dict[str, Any]:

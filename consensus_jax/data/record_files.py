@@ -178,6 +178,22 @@ def write_parquet(path: Path, records: Iterable[JudgedDeliberation]) -> int:
   return count
 
 
+def make_folder(path: Path) -> pathlib.Path:
+  """Makes a folder, and those above it, if it is not there.
+
+  Raises:
+    InputError: if the system does not let it.
+  """
+  folder = pathlib.Path(path)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(
+      f'cannot be made: {error.strerror}', file=str(path)
+    ) from None
+  return folder
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[pathlib.Path]:
   """A temporary file that takes the place of `path` when the block ends well.

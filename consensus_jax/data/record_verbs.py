@@ -222,13 +222,7 @@ def _split(args: argparse.Namespace) -> int:
   from consensus_jax.data import record_files
 
   parts = _dealt(list(record_files.read(args.file)), args)
-  folder = pathlib.Path(args.out)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'cannot be made: {error.strerror}', file=args.out
-    ) from None
+  folder = record_files.make_folder(args.out)
   for name, part in parts.items():
     if part:
       file = folder / f'{name}{pathlib.Path(args.file).suffix}'

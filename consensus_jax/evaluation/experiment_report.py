@@ -11,16 +11,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jinja2
-
 from consensus_jax.evaluation import figures, report
 from consensus_jax.evaluation.experiments import Section
 from consensus_jax.outcome_file import pretty
+from consensus_jax.report import page
 from consensus_jax.strict_json import InputError
 
 SCHEMA = 'consensus_jax/experiments/v1'
 
-_TEMPLATES = pathlib.Path(__file__).parents[1] / 'templates'
 _KEYS = ('measure', 'system', 'against')
 _NUMBERS = ('truth', 'recovered', 'p_value', 'adjusted')
 
@@ -106,14 +104,8 @@ def html(
     pictures: SVG, by the names of sections.
   """
   _check(document)
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_TEMPLATES),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  return environment.get_template('experiments.html').render(
+  return page(
+    'experiments.html',
     summary=_summary(document),
     sections=[
       {

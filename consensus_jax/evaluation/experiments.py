@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from consensus_jax.data.exclusions import Exclusion
+from consensus_jax.data.record_files import make_folder
 from consensus_jax.evaluation import (
   attack_findings,
   attacks,
@@ -118,8 +119,7 @@ def run(
     seed=settings.seed,
     population=Population(sizes=tuple(settings.sizes)),
   )
-  folder = pathlib.Path(folder)
-  made.make_folder(folder)
+  folder = make_folder(folder)
   study = _Study(settings=settings, groups=groups, makers=makers, folder=folder)
   return tuple(_EXPERIMENTS[name](study) for name in settings.experiments)
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from consensus_jax.evaluation.outcome_runs import run_all
 from consensus_jax.settings import WRITING, Settings
 from consensus_jax.social_choice.aggregate import aggregate
 from consensus_jax.social_choice.utilities import UtilityMap
-from consensus_jax.strict_json import InputError
 
 
 @runtime_checkable
@@ -77,15 +76,7 @@ def write(
   Raises:
     InputError: if the file holds outcomes of something else.
   """
-  name = pathlib.Path(path).stem
-  with progress.shown(f'writing: {name}', 'groups') as report:
-    return run_all(
-      deliberations,
-      lambda each: maker.mediator.mediate(each, _seeded(settings, each)),
-      path=path,
-      run=_run('mediate', maker, settings),
-      progress=report,
-    )
+  return _kept('mediate', deliberations, maker, settings, path)
 
 
 def rank(
@@ -100,15 +91,7 @@ def rank(
   Raises:
     InputError: if the file holds outcomes of something else.
   """
-  name = pathlib.Path(path).stem
-  with progress.shown(f'scoring: {name}', 'groups') as report:
-    return run_all(
-      deliberations,
-      lambda each: maker.mediator.rank(each, _seeded(settings, each)),
-      path=path,
-      run=_run('rank', maker, settings),
-      progress=report,
-    )
+  return _kept('rank', deliberations, maker, settings, path)
 
 
 def candidates(
@@ -155,29 +138,26 @@ def chosen(
   return statements.read(group.question, some[winner].text)
 
 
-def make_folder(folder: pathlib.Path) -> None:
-  """Makes a folder, and those above it.
+def _kept(
+  verb: Literal['mediate', 'rank'],
+  deliberations: Sequence[Deliberation],
+  maker: Maker,
+  settings: Settings,
+  path: str | os.PathLike[str],
+) -> list[Outcome]:
+  make = getattr(maker.mediator, verb)
 
-  Raises:
-    InputError: if the system refuses.
-  """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'cannot be made: {error.strerror}', file=str(folder)
-    ) from error
+  def seeded(each: Deliberation) -> Outcome:
+    own = seed_of(settings.seed, 'experiments', each.id) % 2**32
+    return make(each, dataclasses.replace(settings, seed=own))
 
-
-def _seeded(settings: Settings, deliberation: Deliberation) -> Settings:
-  seed = seed_of(settings.seed, 'experiments', deliberation.id)
-  return dataclasses.replace(settings, seed=seed % 2**32)
-
-
-def _run(verb: str, maker: Maker, settings: Settings) -> dict[str, Any]:
   names = (*WRITING, 'utility', 'overflow', 'seed')
-  return {
-    'verb': verb,
-    **maker.about,
-    'settings': {name: getattr(settings, name) for name in names},
-  }
+  told = {name: getattr(settings, name) for name in names}
+  with progress.shown(f'{verb}: {pathlib.Path(path).stem}', 'groups') as report:
+    return run_all(
+      deliberations,
+      seeded,
+      path=path,
+      run={'verb': verb, **maker.about, 'settings': told},
+      progress=report,
+    )

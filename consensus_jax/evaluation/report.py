@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from consensus_jax.data.record_files import replacing
+from consensus_jax.data.record_files import make_folder, replacing
 from consensus_jax.evaluation.benchmark import Comparison
 from consensus_jax.evaluation.intervals import Interval
 from consensus_jax.evaluation.regret import Regret
@@ -93,13 +93,7 @@ def write_files(
   Raises:
     InputError: if the system refuses.
   """
-  target = pathlib.Path(folder)
-  try:
-    target.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'cannot be made: {error.strerror}', file=str(folder)
-    ) from error
+  target = make_folder(folder)
   for name, data in content.items():
     with replacing(target / name) as temporary:
       temporary.write_bytes(data)

@@ -13,6 +13,7 @@ import jax
 from consensus_jax import strict_json
 from consensus_jax.data import batches, verbalise
 from consensus_jax.data.batches import Examples
+from consensus_jax.data.record_files import make_folder
 from consensus_jax.inference import compute
 from consensus_jax.interop import adapters, pretrained
 from consensus_jax.interop.errors import ModelFileError
@@ -57,7 +58,7 @@ def train(run: PolicyRun | RewardRun, operative: str = '') -> None:
   """
   compute.keep_compilations()
   mesh = run.mesh.build()
-  folder = _made(pathlib.Path(run.model_dir))
+  folder = make_folder(run.model_dir)
   examples = _open(run.train_data, folder, run)
   validation = (
     None
@@ -164,16 +165,6 @@ def _trained(
     except Diverged as error:
       _write_failure(pathlib.Path(run.model_dir), run, error)
       raise
-
-
-def _made(folder: pathlib.Path) -> pathlib.Path:
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-      f'cannot be made: {error.strerror}', file=str(folder)
-    ) from error
-  return folder
 
 
 def _open(data: Any, folder: pathlib.Path, run: Any) -> Examples:
