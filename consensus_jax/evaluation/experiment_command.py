@@ -91,15 +91,16 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
 
   from consensus_jax.evaluation.made import Maker
   from consensus_jax.inference import compute
-  from consensus_jax.language_model import REWARD_MODEL, LanguageModel
+  from consensus_jax.language_model import POLICY, REWARD_MODEL, LanguageModel
   from consensus_jax.mediator import Mediator
 
   compute.keep_compilations()
   rater = LanguageModel.load(settings.reward_model or REWARD_MODEL)
-  policies: dict[str | None, LanguageModel] = {}
+  trained = settings.trained_policy or POLICY
+  policies: dict[str | pathlib.Path | None, LanguageModel] = {}
   makers = {}
   for system in settings.systems:
-    path = settings.trained_policy if system == 'sft' else settings.model
+    path = trained if system == 'sft' else settings.model
     if path not in policies:
       policies[path] = LanguageModel.load(path)
     makers[system] = Maker(

@@ -41,7 +41,7 @@ class Experiments:
     num_draws: of bootstrap and permutations.
     seed: of everything.
     model: of the prompted systems; None is the embedded model.
-    trained_policy: of the system 'sft'.
+    trained_policy: of the system 'sft'; None is the one that ships.
     reward_model: that chooses; None is the one that ships.
     questions: JSONL of questions; None is what ships.
 
@@ -50,7 +50,7 @@ class Experiments:
   """
 
   experiments: Sequence[str] = NAMES
-  systems: Sequence[str] = ('zero_shot', 'few_shot')
+  systems: Sequence[str] = ('zero_shot', 'few_shot', 'sft')
   num_groups: int = 16
   sizes: Sequence[int] = (4, 5)
   best_of: Sequence[int] = (1, 2, 4, 8, 16)
@@ -85,9 +85,9 @@ class Experiments:
     if not self.systems or not self.experiments:
       empty = 'experiments' if self.systems else 'systems'
       raise InputError('must hold at least one', field=(empty,))
-    if ('sft' in self.systems) != (self.trained_policy is not None):
+    if self.trained_policy is not None and 'sft' not in self.systems:
       raise InputError(
-        "the system 'sft' and the path of a trained policy go together",
+        "is of the system 'sft', which is not among the systems",
         field=('trained_policy',),
       )
     for name, least in (('num_groups', 2), ('num_draws', 1), ('num_silent', 1)):

@@ -261,7 +261,6 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
     ({'systems': ('best',)}, r'systems\[0\]: must be one of'),
     ({'systems': ('zero_shot', 'zero_shot')}, 'stands there twice'),
     ({'systems': ()}, 'systems: must hold at least one'),
-    ({'systems': ('sft',)}, 'trained_policy'),
     ({'trained_policy': 'runs/sft'}, 'trained_policy'),
     ({'experiments': ('size',)}, r'experiments\[0\]: must be one of'),
     ({'sizes': (1,)}, 'sizes: a group has 3 members or more'),
