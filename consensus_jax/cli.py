@@ -128,6 +128,10 @@ def _run(args: argparse.Namespace, load: LoadMediator) -> int:
   source = deliberation_file.read(args.file)
   if args.verb == 'rank':
     source = deliberation_file.require_candidates(source)
+  if args.shard is not None:
+    if not source.many:
+      raise InputError('needs a file of many records', field=('--shard',))
+    source = deliberation_file.shard(source, *args.shard)
   run = _run_record(args, chosen)
   lines = _output_lines(args, source, run)
   kept = {} if lines is None else lines.kept
@@ -300,7 +304,7 @@ def _writer(
 def _exit_code(
   source: deliberation_file.Source, done: Mapping[int, Outcome]
 ) -> int:
-  if not done:
+  if not done and source.entries:
     return 2
   for index, outcome in sorted(done.items()):
     if outcome.consensus is None:

@@ -260,6 +260,20 @@ def _add_files(verb) -> None:
     metavar='OUT.html',
     help='write a page to read, print and share: one file for all records',
   )
+  verb.add_argument(
+    '--shard',
+    type=_shard,
+    metavar='I/N',
+    help='of the records take only every N-th, from the I-th, counted from 0: '
+    'for N processes at once, each with an --out of its own',
+  )
+
+
+def _shard(text: str) -> tuple[int, int]:
+  index, _, count = text.partition('/')
+  if index.isdecimal() and count.isdecimal() and int(index) < int(count):
+    return int(index), int(count)
+  raise argparse.ArgumentTypeError(f'must be I/N with 0 <= I < N, got {text!r}')
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -174,3 +174,8 @@ def require_candidates(source: Source) -> Source:
       entry = dataclasses.replace(entry, content=error)
     entries.append(entry)
   return dataclasses.replace(source, entries=tuple(entries))
+
+
+def shard(source: Source, index: int, count: int) -> Source:
+  """Every `count`-th record of a source of many, from the one at `index`."""
+  return dataclasses.replace(source, entries=source.entries[index::count])

@@ -325,6 +325,43 @@ def test_an_interrupted_run_goes_on(run, mediator, stop):
   assert not mediator.loaded
 
 
+def test_shards_together_are_the_whole_run(run, mediator):
+  good = [_GOOD | {'id': str(i)} for i in range(5)]
+  _write('in.jsonl', *good)
+  for index in range(3):
+    code, _, err = run(
+      'deliberate', 'in.jsonl', '--shard', f'{index}/3', '--out', f'{index}'
+    )
+    assert code == 0, err
+  assert mediator.ids == ['0', '3', '1', '4', '2']
+  # Joined in any order they are an interrupted run, which finds all done.
+  parts = [pathlib.Path(str(index)).read_text() for index in range(3)]
+  pathlib.Path('all').write_text(''.join(parts))
+  code, _, err = run('deliberate', 'in.jsonl', '--out', 'all')
+  assert code == 0 and 'kept 5 of 5' in err and len(mediator.calls) == 5
+  assert [outcome['id'] for outcome in _read('all')] == list('01234')
+
+
+def test_more_shards_than_records_leave_some_empty(run, mediator):
+  _write('in.jsonl', _GOOD)
+  code, _, _ = run('deliberate', 'in.jsonl', '--shard=1/2', '--out', 'none')
+  assert code == 0 and not mediator.loaded
+  assert pathlib.Path('none').read_bytes() == b''
+
+
+@pytest.mark.parametrize('shard', ['2/2', '1', '/', '-1/2', '0/0'])
+def test_a_shard_that_cannot_be_is_refused(run, shard):
+  _write('in.jsonl', _GOOD)
+  code, _, err = run('deliberate', 'in.jsonl', f'--shard={shard}')
+  assert code == 2 and 'I/N' in err and err.count('\n') == 1
+
+
+def test_one_record_has_no_shards(run):
+  _write('in.json', _GOOD)
+  code, _, err = run('deliberate', 'in.json', '--shard', '0/2')
+  assert code == 2 and '--shard: needs a file of many records' in err
+
+
 def test_a_mended_line_takes_its_place(run, mediator):
   bad = {**_OTHERS[1], 'opinions': []}
   _write('in.jsonl', _OTHERS[0], bad, _OTHERS[2])
