@@ -83,6 +83,12 @@ setuptools.setup(
       'py.typed',
       'templates/*.html',
       'data/seed/*.jsonl',
+      'study/messages/*.json',
+      'study/migrations/*',
+      'study/migrations/versions/*.py',
+      'study/protocols/*.yaml',
+      'study/static/*',
+      'study/templates/*.html',
       'weights/*/*',
     ]
   },
