@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -41,6 +43,15 @@ def _paragraphs(text: str) -> list[str]:
   return [part.strip() for part in text.split('\n\n') if part.strip()]
 
 
+def _clock(seconds: float) -> str:
+  whole = math.ceil(max(0.0, seconds))
+  return f'{whole // 60}:{whole % 60:02}'
+
+
+def _numbered(texts: Sequence[str]) -> list[tuple[int, str]]:
+  return list(enumerate(texts))
+
+
 def _static(name: str) -> str:
   return f'/static/{name}?v={_VERSIONS[name]}'
 
@@ -59,4 +70,6 @@ _ENVIRONMENT = jinja2.Environment(
   lstrip_blocks=True,
 )
 _ENVIRONMENT.filters['paragraphs'] = _paragraphs
+_ENVIRONMENT.filters['clock'] = _clock
+_ENVIRONMENT.filters['numbered'] = _numbered
 _ENVIRONMENT.globals['static'] = _static

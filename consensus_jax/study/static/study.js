@@ -16,9 +16,6 @@
     history.replaceState(null, '', location.pathname);
   }
 
-  const errors = document.querySelector('.errors');
-  if (errors) errors.focus();
-
   // A second click sends nothing twice. (The server would not mind.)
   for (const form of document.forms) {
     form.addEventListener('submit', (event) => {
