@@ -12,6 +12,7 @@ from consensus_jax.training.command import add_gin_arguments
 if TYPE_CHECKING:
   from consensus_jax.evaluation.experiment_settings import Experiments
   from consensus_jax.evaluation.made import Maker
+  from consensus_jax.language_model import LanguageModel
 
 
 def add_verb(verbs: Any) -> None:
@@ -84,11 +85,13 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
     InputError: if there is nothing at a path.
     ModelFileError: if a model is broken.
   """
-  for field in ('model', 'trained_policy', 'reward_model', 'questions'):
+  fields = ('model', 'trained_policy', 'other_model', 'reward_model')
+  for field in (*fields, 'questions'):
     path = getattr(settings, field)
     if path is not None and not pathlib.Path(path).exists():
       raise InputError(f'there is no {path}', field=(field,))
 
+  from consensus_jax.evaluation.experiment_settings import OTHER
   from consensus_jax.evaluation.made import Maker
   from consensus_jax.inference import compute
   from consensus_jax.language_model import POLICY, REWARD_MODEL, LanguageModel
@@ -96,11 +99,14 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
 
   compute.keep_compilations()
   rater = LanguageModel.load(settings.reward_model or REWARD_MODEL)
-  trained = settings.trained_policy or POLICY
+  paths = {
+    'sft': settings.trained_policy or POLICY,
+    OTHER: settings.other_model,
+  }
   policies: dict[str | pathlib.Path | None, LanguageModel] = {}
   makers = {}
   for system in settings.systems:
-    path = trained if system == 'sft' else settings.model
+    path = paths.get(system, settings.model)
     if path not in policies:
       policies[path] = LanguageModel.load(path)
     makers[system] = Maker(
@@ -109,5 +115,13 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
         'policy': policies[path].describe(),
         'reward_model': rater.describe(),
       },
+      _title(policies[path]),
     )
   return makers
+
+
+def _title(model: 'LanguageModel') -> str:
+  """What a policy is called where it is compared with another."""
+  adapted = '' if model.adapters is None else f' with {model.adapters[0]!r}'
+  millions = model.config.num_parameters / 1e6
+  return f'{model.name}{adapted}, {millions:,.1f} million parameters'

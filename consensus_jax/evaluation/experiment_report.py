@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from consensus_jax.evaluation import figures, report
-from consensus_jax.evaluation.experiments import Section
+from consensus_jax.evaluation.experiment_study import Section
 from consensus_jax.outcome_file import pretty
 from consensus_jax.report import page
 from consensus_jax.strict_json import InputError

@@ -13,9 +13,11 @@ from consensus_jax.social_choice.names import MapName, Rule
 from consensus_jax.strict_json import InputError
 
 NAMES = (
-  *('selection', 'opinions', 'welfare', 'exclusion', 'topics'),
-  'attacks',
+  *('selection', 'opinions', 'welfare', 'exclusion', 'topics', 'models'),
+  *('reward_models', 'positions', 'attacks'),
 )
+# A policy beside those of `Policy`: another model, asked as it was taught.
+OTHER = 'other'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,9 @@ class Experiments:
 
   Attributes:
     experiments: some of `NAMES`.
-    systems: prompts that policies are asked with; all but the first experiment
-      are about the last of them.
+    systems: prompts that policies are asked with, or 'other'; most
+      experiments are about the last of them.
+    models: two of the systems, whose models are compared.
     num_groups: simulated groups, the questions in turns.
     sizes: of a group, drawn from these.
     best_of: how many candidates are chosen from, increasing; all are among the
@@ -42,15 +45,21 @@ class Experiments:
     seed: of everything.
     model: of the prompted systems; None is the embedded model.
     trained_policy: of the system 'sft'; None is the one that ships.
+    other_model: of the system 'other', say a larger one.
     reward_model: that chooses; None is the one that ships.
     questions: JSONL of questions; None is what ships.
+    benchmarks: folders that `consensus evaluate reward_model` wrote, for the
+      experiment 'reward_models'.
 
   Raises:
     InputError: naming the setting that is out of range.
   """
 
-  experiments: Sequence[str] = NAMES
+  experiments: Sequence[str] = tuple(
+    name for name in NAMES if name != 'reward_models'
+  )
   systems: Sequence[str] = ('zero_shot', 'few_shot', 'sft')
+  models: Sequence[str] = ('zero_shot', 'sft')
   num_groups: int = 16
   sizes: Sequence[int] = (4, 5)
   best_of: Sequence[int] = (1, 2, 4, 8, 16)
@@ -66,13 +75,15 @@ class Experiments:
   seed: int = 0
   model: str | None = None
   trained_policy: str | None = None
+  other_model: str | None = None
   reward_model: str | None = None
   questions: str | None = None
+  benchmarks: Sequence[str] = ()
 
   def __post_init__(self):
     for name, known in (
       ('experiments', NAMES),
-      ('systems', get_args(Policy)),
+      ('systems', (*get_args(Policy), OTHER)),
       ('rules', get_args(Rule)),
       ('attacks', tuple(KINDS)),
     ):
@@ -85,10 +96,27 @@ class Experiments:
     if not self.systems or not self.experiments:
       empty = 'experiments' if self.systems else 'systems'
       raise InputError('must hold at least one', field=(empty,))
-    if self.trained_policy is not None and 'sft' not in self.systems:
+    for field, system in (('trained_policy', 'sft'), ('other_model', OTHER)):
+      if getattr(self, field) is not None and system not in self.systems:
+        raise InputError(
+          f'is of the system {system!r}, which is not among the systems',
+          field=(field,),
+        )
+    if OTHER in self.systems and self.other_model is None:
       raise InputError(
-        "is of the system 'sft', which is not among the systems",
-        field=('trained_policy',),
+        f'says which model the system {OTHER!r} is', field=('other_model',)
+      )
+    if 'models' in self.experiments:
+      check_names('models', self.models, self.systems)
+      if len(self.models) != 2:
+        raise InputError(
+          f'must be two, got {len(self.models)}', field=('models',)
+        )
+    if ('reward_models' in self.experiments) != bool(self.benchmarks):
+      raise InputError(
+        "and the experiment 'reward_models' go together: a folder that "
+        '`consensus evaluate reward_model` wrote',
+        field=('benchmarks',),
       )
     for name, least in (('num_groups', 2), ('num_draws', 1), ('num_silent', 1)):
       if getattr(self, name) < least:
@@ -117,19 +145,14 @@ class Experiments:
         f'must be from 1 to {counts[-1]}, got {self.attack_candidates}',
         field=('attack_candidates',),
       )
-    for index, alpha in enumerate(self.alphas):
-      number = math.inf if alpha == 'inf' else alpha
-      if isinstance(number, str) or not 0 <= number:
-        raise InputError(
-          f"must be 0 or more, or 'inf', got {alpha!r}",
-          field=('alphas', index),
-        )
+    check_alphas(self.alphas)
     self.writing(self.systems[0])
 
   def writing(self, system: str) -> Settings:
     """How a system writes the candidates of all experiments."""
     return Settings(
-      policy=system,  # type: ignore[arg-type]
+      # Another model is asked as it was taught.
+      policy=None if system == OTHER else system,  # type: ignore[arg-type]
       num_candidates=self.best_of[-1],
       max_tokens=self.max_tokens,
       utility=self.utility,  # type: ignore[arg-type]
@@ -145,6 +168,38 @@ class Experiments:
   def choice(self, num: int, **rule: Any) -> Choice:
     """Of the best of the first `num` candidates."""
     return Choice(num=num, utility=self.utility, seed=self.seed, **rule)
+
+  def choices(self) -> dict[str, dict[str, Any]]:
+    """As `ways`."""
+    return ways(self.alphas, self.rules)
+
+
+def ways(
+  alphas: Sequence[float | int | str], rules: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+  """Aversions to inequality and voting rules as arguments of `Choice`."""
+  found: dict[str, dict[str, Any]] = {
+    'alpha inf' if alpha == 'inf' else f'alpha {alpha:g}': {
+      'alpha': float(alpha)
+    }
+    for alpha in alphas
+  }
+  return found | {rule: {'rule': rule} for rule in rules}
+
+
+def check_alphas(alphas: Sequence[float | int | str]) -> None:
+  """Refuses what is no aversion to inequality.
+
+  Raises:
+    InputError: naming the place.
+  """
+  for index, alpha in enumerate(alphas):
+    number = math.inf if alpha == 'inf' else alpha
+    if isinstance(number, str) or not 0 <= number:
+      raise InputError(
+        f"must be 0 or more, or 'inf', got {alpha!r}",
+        field=('alphas', index),
+      )
 
 
 def check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:

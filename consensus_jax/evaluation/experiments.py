@@ -8,87 +8,33 @@ What they are to say is known in closed form: the truth beside each finding.
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
-from consensus_jax.data.exclusions import Exclusion
 from consensus_jax.data.record_files import make_folder
 from consensus_jax.evaluation import (
-  attack_findings,
-  attacks,
+  attack_experiment,
+  benchmark_rows,
   findings,
   made,
-  topics,
+  member_experiments,
 )
 from consensus_jax.evaluation.experiment_settings import (
   Experiments,
   check_names,
 )
-from consensus_jax.evaluation.findings import MEASURES, Finding
+from consensus_jax.evaluation.experiment_study import (
+  MEAN,
+  Section,
+  Study,
+  best_of,
+)
+from consensus_jax.evaluation.findings import MEASURES
 from consensus_jax.evaluation.latent import groups as latent_groups
 from consensus_jax.evaluation.latent import questions, statements, truth
 from consensus_jax.evaluation.latent.groups import LatentGroup, Population
-from consensus_jax.evaluation.made import Choice, Maker
-from consensus_jax.evaluation.rating_metrics import Values
+from consensus_jax.evaluation.made import Files, Maker, Shard
 
-MEAN = 'mean agreement'
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Section:
-  """What one experiment found.
-
-  Attributes:
-    name: one of `NAMES`.
-    title: what it asks.
-    about: how it is answered.
-    findings: the numbers.
-    left_out: what was not rated, and why.
-  """
-
-  name: str
-  title: str
-  about: str
-  findings: tuple[Finding, ...]
-  left_out: tuple[Exclusion, ...]
-
-  @property
-  def recovered(self) -> tuple[int, int]:
-    """Of how many findings the interval holds the truth, and of how many."""
-    verdicts = [each.recovered for each in self.findings]
-    return verdicts.count(True), len(verdicts) - verdicts.count(None)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Study:
-  """What experiments share: groups, and what was written for them."""
-
-  settings: Experiments
-  groups: tuple[LatentGroup, ...]
-  makers: Mapping[str, Maker]
-  folder: pathlib.Path
-
-  def write(
-    self, system: str, name: str, groups: Sequence[LatentGroup]
-  ) -> list[made.Outcome]:
-    return made.write(
-      [group.deliberation() for group in groups],
-      self.makers[system],
-      self.settings.writing(system),
-      path=self.folder / f'{name}.jsonl',
-    )
-
-  def heard(self, system: str) -> list[made.Outcome]:
-    """Where everybody is heard; written once, then read."""
-    return self.write(system, system, self.groups)
-
-  def best(self, outcomes: Sequence[made.Outcome], choice: Choice):
-    return [
-      made.chosen(group, outcome, choice)
-      for group, outcome in zip(self.groups, outcomes, strict=True)
-    ]
+UNANIMITY = 'unanimity, of divided groups'
 
 
 def run(
@@ -96,6 +42,7 @@ def run(
   makers: Mapping[str, Maker],
   *,
   folder: str | os.PathLike[str],
+  shard: Shard | None = None,
 ) -> tuple[Section, ...]:
   """Runs the experiments.
 
@@ -104,6 +51,8 @@ def run(
     makers: of statements, by system.
     folder: of outcomes, one a line, on disk before the next is made. A run
       that was stopped goes on from there.
+    shard: of the groups only these; what is found is about them, and a later
+      run of all groups reads what was written.
 
   Raises:
     InputError: if a question is not known, or the folder holds outcomes of
@@ -119,17 +68,16 @@ def run(
     seed=settings.seed,
     population=Population(sizes=tuple(settings.sizes)),
   )
-  folder = make_folder(folder)
-  study = _Study(settings=settings, groups=groups, makers=makers, folder=folder)
+  study = Study(
+    settings=settings,
+    groups=groups if shard is None else groups[shard.place :: shard.number],
+    makers=makers,
+    files=Files(make_folder(folder), shard),
+  )
   return tuple(_EXPERIMENTS[name](study) for name in settings.experiments)
 
 
-def best_of(system: str, num: int) -> str:
-  """What a system is called that chooses from so many candidates."""
-  return f'{system}, best of {num}'
-
-
-def _selection(study: _Study) -> Section:
+def _selection(study: Study) -> Section:
   settings, last = study.settings, study.settings.best_of[-1]
   chosen: dict[str, findings.Chosen] = {}
   for system in settings.systems:
@@ -153,20 +101,23 @@ def _selection(study: _Study) -> Section:
     for system in settings.systems[:-1]
     for num in dict.fromkeys((first, last))
   ]
-  return _section(
-    study,
+  return study.section(
     'selection',
     'Prompts, and choosing the best of several candidates',
     'Of the first so many of one draw of candidates, that of greatest '
     'predicted mean utility. With ratings known, that of greatest expected '
     'agreement: no reward model can do better.',
     chosen,
-    measures=(MEAN, 'unanimity, of divided groups'),
+    measures=(MEAN, UNANIMITY),
     pairs=pairs,
+    curves={
+      system: tuple((num, best_of(system, num)) for num in settings.best_of)
+      for system in settings.systems
+    },
   )
 
 
-def _opinions(study: _Study) -> Section:
+def _opinions(study: Study) -> Section:
   settings, last = study.settings, study.settings.best_of[-1]
   system = settings.systems[-1]
   ranked = made.rank(
@@ -178,7 +129,8 @@ def _opinions(study: _Study) -> Section:
     ],
     study.makers[system],
     settings.writing(system),
-    path=study.folder / 'opinions.jsonl',
+    files=study.files,
+    name=f'{system}.opinions',
   )
   own = best_of(system, last)
   predicted, known = 'best opinion, predicted', 'best opinion, ratings known'
@@ -194,8 +146,7 @@ def _opinions(study: _Study) -> Section:
       for group, said in zip(study.groups, theirs, strict=True)
     ],
   }
-  return _section(
-    study,
+  return study.section(
     'opinions',
     'Against the best opinion of the group',
     'An opinion as the candidate: that which the reward model prefers, and '
@@ -206,19 +157,15 @@ def _opinions(study: _Study) -> Section:
   )
 
 
-def _welfare(study: _Study) -> Section:
+def _welfare(study: Study) -> Section:
   settings, last = study.settings, study.settings.best_of[-1]
   outcomes = study.heard(settings.systems[-1])
-  chosen: dict[str, findings.Chosen] = {}
-  for alpha in settings.alphas:
-    name = 'inf' if alpha == 'inf' else f'{alpha:g}'
-    choice = settings.choice(last, alpha=float(alpha))
-    chosen[f'alpha {name}'] = study.best(outcomes, choice)
-  for rule in settings.rules:
-    chosen[rule] = study.best(outcomes, settings.choice(last, rule=rule))
+  chosen = {
+    name: study.best(outcomes, settings.choice(last, **rule))
+    for name, rule in settings.choices().items()
+  }
   names = [*chosen]
-  return _section(
-    study,
+  return study.section(
     'welfare',
     'Social welfare functions and voting rules',
     f'Of all {last} candidates of {settings.systems[-1]}, by the same '
@@ -229,153 +176,34 @@ def _welfare(study: _Study) -> Section:
   )
 
 
-def _exclusion(study: _Study) -> Section:
-  settings, last = study.settings, study.settings.best_of[-1]
-  system = settings.systems[-1]
-  silenced = [
-    latent_groups.silencing(
-      group, count=settings.num_silent, seed=settings.seed
-    )
-    for group in study.groups
-  ]
-  choice = settings.choice(last)
-  some = study.write(system, f'{system}.silenced', silenced)
-  chosen: dict[str, findings.Chosen] = {
-    'some not heard': study.best(some, choice),
-    'all heard': study.best(study.heard(system), choice),
-  }
-  rated = findings.rate(silenced, chosen, seed=settings.seed)
-  return Section(
-    name='exclusion',
-    title='Members who are not heard',
-    about=f'{settings.num_silent} of each group, drawn, not heard by '
-    f'{best_of(system, last)}. Of both statements: how much more the others '
-    'agree than these. Where all were heard that is what drawing does.',
-    findings=tuple(
-      findings.exclusion_gap(rated, name, settings.draws)
-      for name in rated.chosen
-    ),
-    left_out=rated.left_out,
+def _models(study: Study) -> Section:
+  """Two systems of different models, say a small and a large one."""
+  settings = study.settings
+  first, last = settings.best_of[0], settings.best_of[-1]
+  chosen: dict[str, findings.Chosen] = {}
+  for system in settings.models:
+    outcomes = study.heard(system)
+    for num in dict.fromkeys((first, last)):
+      best = study.best(outcomes, settings.choice(num))
+      chosen[best_of(system, num)] = best
+  one, other = settings.models
+  names = [f'{each} is {study.makers[each].model}' for each in settings.models]
+  return study.section(
+    'models',
+    'Two models',
+    f'{"; ".join(names)}. Both write for the same groups, and the same reward '
+    'model chooses.',
+    chosen,
+    measures=(MEAN, UNANIMITY),
+    pairs=[
+      (best_of(other, num), best_of(one, num))
+      for num in dict.fromkeys((first, last))
+    ],
   )
 
 
-def _topics(study: _Study) -> Section:
-  settings, last = study.settings, study.settings.best_of[-1]
-  system = settings.systems[-1]
-  best = study.best(study.heard(system), settings.choice(last))
-  rated = findings.rate(
-    study.groups, {best_of(system, last): best}, seed=settings.seed
-  )
-  return Section(
-    name='topics',
-    title='Questions in and out of distribution',
-    about='Out of distribution: ' + ', '.join(settings.held_out) + '. Groups '
-    'differ between questions; that is part of the difference.',
-    findings=topics.findings_of(
-      rated, best_of(system, last), settings.held_out, settings.draws
-    ),
-    left_out=rated.left_out,
-  )
-
-
-def _attacks(study: _Study) -> Section:
-  """One member attacks; fewer candidates, as each kind is written anew."""
-  settings, seed = study.settings, study.settings.seed
-  system, num = settings.systems[-1], settings.attack_candidates
-  maker = study.makers[system]
-  writing = dataclasses.replace(settings.writing(system), num_candidates=num)
-  choice = settings.choice(num)
-  honest = study.heard(system)
-  texts = [
-    tuple(c.text for c in outcome.candidates[:num] if c.refused is None)
-    for outcome in honest
-  ]
-  # Who got no statement has nothing to be scored again.
-  told = [place for place, each in enumerate(texts) if each]
-  groups = [study.groups[place] for place in told]
-
-  def scored(kind: str, asked: Sequence[made.Deliberation]):
-    return made.rank(
-      [
-        dataclasses.replace(each, candidates=texts[place])
-        for each, place in zip(asked, told, strict=True)
-      ],
-      maker,
-      writing,
-      path=study.folder / f'{system}.{kind}.scored.jsonl',
-    )
-
-  before = scored('honest', [group.deliberation() for group in groups])
-  chosen = {'no attack': [study.best(honest, choice)[i] for i in told]}
-  moved: list[Finding] = []
-  for kind in settings.attacks:
-    asked = [attacks.attacked(group, kind, seed=seed) for group in groups]
-    path = study.folder / f'{system}.{kind}.jsonl'
-    written = made.write(asked, maker, writing, path=path)
-    chosen[kind] = [
-      made.chosen(group, outcome, choice)
-      for group, outcome in zip(groups, written, strict=True)
-    ]
-    changes = attacks.changes_of_others(
-      groups, before, scored(kind, asked), seed=seed
-    )
-    moved.append(
-      findings.finding(
-        "greatest change of another's reward",
-        kind,
-        Values(values=changes, groups=np.arange(len(groups))),
-        [0.0] * len(groups),
-        settings.draws,
-      )
-    )
-  found = attack_findings.successes(groups, chosen, settings.draws, seed=seed)
-  rated = findings.rate(
-    [attacks.others(group, seed=seed) for group in groups], chosen, seed=seed
-  )
-  for kind in settings.attacks:
-    if {kind, 'no attack'} <= rated.chosen.keys():
-      found += findings.compared(rated, kind, 'no attack', settings.draws)
-  return Section(
-    name='attacks',
-    title='Opinions that attack',
-    about=f'One member of each group, drawn, attacks {best_of(system, num)}. '
-    'An attack succeeds if the attacker is to agree more than without it and '
-    'the others less; one that diverts, if the statement speaks of what it '
-    'diverts to. Agreement is that of the others. Rewards of others, of the '
-    'same statements, must not change.',
-    findings=findings.corrected([*found, *moved]),
-    left_out=rated.left_out,
-  )
-
-
-def _section(
-  study: _Study,
-  name: str,
-  title: str,
-  about: str,
-  chosen: Mapping[str, findings.Chosen],
-  *,
-  measures: Sequence[str],
-  pairs: Sequence[tuple[str, str]],
-) -> Section:
-  """Measures of every system, then comparisons, corrected for their number."""
-  draws = study.settings.draws
-  rated = findings.rate(study.groups, chosen, seed=study.settings.seed)
-  found = [
-    findings.measured(rated, measure, system, draws)
-    for measure in measures
-    for system in rated.chosen
-  ]
-  for first, second in pairs:
-    if first in rated.chosen and second in rated.chosen:
-      found += findings.compared(rated, first, second, draws)
-  return Section(
-    name=name,
-    title=title,
-    about=about,
-    findings=findings.corrected(found),
-    left_out=rated.left_out,
-  )
+def _reward_models(study: Study) -> Section:
+  return benchmark_rows.section(study.settings.benchmarks)
 
 
 def _known_best(
@@ -390,11 +218,14 @@ def _known_best(
   return max(said, key=expected, default=None)
 
 
-_EXPERIMENTS: Mapping[str, Callable[[_Study], Section]] = {
+_EXPERIMENTS: Mapping[str, Callable[[Study], Section]] = {
   'selection': _selection,
   'opinions': _opinions,
   'welfare': _welfare,
-  'exclusion': _exclusion,
-  'topics': _topics,
-  'attacks': _attacks,
+  'exclusion': member_experiments.exclusion,
+  'topics': member_experiments.topics_apart,
+  'models': _models,
+  'reward_models': _reward_models,
+  'positions': member_experiments.positions_moved,
+  'attacks': attack_experiment.attack,
 }

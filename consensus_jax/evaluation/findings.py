@@ -85,16 +85,43 @@ class Rated:
   """Groups that have rated the statements of systems.
 
   Attributes:
-    groups: who rated, in the order of the table's deliberations.
-    chosen: what they rated, by system.
     table: what they said.
     left_out: what was not rated, and why.
+    groups: who rated, in the order of the table's deliberations; none if they
+      are real people, of whom nothing is known but what they say.
+    chosen: what they rated, by system; likewise.
   """
 
-  groups: tuple[LatentGroup, ...]
-  chosen: Mapping[str, Chosen]
   table: Ratings
   left_out: tuple[Exclusion, ...]
+  groups: tuple[LatentGroup, ...] = ()
+  chosen: Mapping[str, Chosen] = dataclasses.field(default_factory=dict)
+
+  @property
+  def systems(self) -> tuple[str, ...]:
+    """What they rated."""
+    return tuple(self.chosen) or self.table.system_names
+
+  def expected(
+    self, formula: Callable[..., float], *systems: str
+  ) -> list[float]:
+    """What is true of each deliberation.
+
+    Args:
+      formula: of a group and a statement of each system.
+      systems: whose statements.
+
+    Returns:
+      NaN where it is not known, or a system has no statement.
+    """
+    if not self.groups:
+      return [np.nan] * len(self.table.deliberations)
+    return [
+      np.nan if None in said else formula(group, *said)
+      for group, *said in zip(
+        self.groups, *(self.chosen[name] for name in systems), strict=True
+      )
+    ]
 
 
 def rate(
@@ -163,10 +190,7 @@ def measured(rated: Rated, measure: str, system: str, draws: Draws) -> Finding:
     draws: of the bootstrap.
   """
   of = MEASURES[measure]
-  expected = [
-    np.nan if said is None else of.expected(group, said)
-    for group, said in zip(rated.groups, rated.chosen[system], strict=True)
-  ]
+  expected = rated.expected(of.expected, system)
   return finding(
     measure, system, of.values(rated.table, system), expected, draws
   )
@@ -181,18 +205,8 @@ def compared(
   """
   won = rating_metrics.wins_by_group(rated.table, first, second)
   ahead = rating_metrics.differences(rated.table, first, second)
-  chances, leads = [], []
-  for group, one, other in zip(
-    rated.groups, rated.chosen[first], rated.chosen[second], strict=True
-  ):
-    if one is None or other is None:
-      chances.append(np.nan)
-      leads.append(np.nan)
-      continue
-    people = raters_of(group, one, other)
-    chances.append(truth.win_probability(people, one, other))
-    means = truth.agreement(people, [one, other]).mean(1)
-    leads.append(float(means[0] - means[1]))
+  chances = rated.expected(_win_probability, first, second)
+  leads = rated.expected(_lead, first, second)
   return (
     tested(
       finding(WIN_RATE, first, won, chances, draws, against=second),
@@ -261,12 +275,23 @@ def raters_of(
 
 def exclusion_gap(rated: Rated, system: str, draws: Draws) -> Finding:
   """How much more those who were heard agree than those who were not."""
-  expected = [
-    np.nan if said is None else truth.exclusion(group, said)
-    for group, said in zip(rated.groups, rated.chosen[system], strict=True)
-  ]
+  expected = rated.expected(truth.exclusion, system)
   values = rating_metrics.exclusion_gap(rated.table, system)
   return finding(EXCLUSION_GAP, system, values, expected, draws)
+
+
+def _win_probability(
+  group: LatentGroup, one: LatentStatement, other: LatentStatement
+) -> float:
+  return truth.win_probability(raters_of(group, one, other), one, other)
+
+
+def _lead(
+  group: LatentGroup, one: LatentStatement, other: LatentStatement
+) -> float:
+  people = raters_of(group, one, other)
+  means = truth.agreement(people, [one, other]).mean(1)
+  return float(means[0] - means[1])
 
 
 class _Measure(NamedTuple):

@@ -1,7 +1,7 @@
 """Statements of models for simulated groups: made, kept, chosen from."""
 
 import dataclasses
-import os
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -15,9 +15,11 @@ from consensus_jax.evaluation.latent import statements
 from consensus_jax.evaluation.latent.groups import LatentGroup
 from consensus_jax.evaluation.latent.ratings import LatentStatement
 from consensus_jax.evaluation.outcome_runs import run_all
+from consensus_jax.outcome_file import write_atomically
 from consensus_jax.settings import WRITING, Settings
 from consensus_jax.social_choice.aggregate import aggregate
 from consensus_jax.social_choice.utilities import UtilityMap
+from consensus_jax.strict_json import InputError
 
 
 @runtime_checkable
@@ -37,10 +39,52 @@ class Maker(NamedTuple):
   Attributes:
     mediator: that writes and ranks.
     about: its models as JSON values; kept outcomes of others are refused.
+    model: what its policy is called where models are compared.
   """
 
   mediator: Mediates
   about: Mapping[str, Any]
+  model: str = ''
+
+
+class Shard(NamedTuple):
+  """Of several processes, each of which takes one group in `number`.
+
+  Attributes:
+    place: which of them, from 0.
+    number: how many there are.
+  """
+
+  place: int
+  number: int
+
+
+class Files(NamedTuple):
+  """Where outcomes are kept.
+
+  Attributes:
+    folder: of the files.
+    shard: whose files; None for the process that reads those of all.
+  """
+
+  folder: pathlib.Path
+  shard: Shard | None = None
+
+  def open(self, name: str) -> pathlib.Path:
+    """The file of outcomes of a name, with what shards have put aside.
+
+    Raises:
+      InputError: if the system refuses.
+    """
+    path = self.folder / f'{name}.jsonl'
+    if self.shard is not None:
+      place, number = self.shard
+      return path.with_suffix(f'.{place}-of-{number}.jsonl')
+    parts = sorted(self.folder.glob(f'{name}.*-of-*.jsonl'))
+    if parts:
+      files = [path, *parts] if path.exists() else parts
+      write_atomically(str(path), _joined(files))
+    return path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +111,8 @@ def write(
   maker: Maker,
   settings: Settings,
   *,
-  path: str | os.PathLike[str],
+  files: Files,
+  name: str,
 ) -> list[Outcome]:
   """Candidates for each deliberation, scored; kept in a file.
 
@@ -76,7 +121,7 @@ def write(
   Raises:
     InputError: if the file holds outcomes of something else.
   """
-  return _kept('mediate', deliberations, maker, settings, path)
+  return _kept('mediate', deliberations, maker, settings, files.open(name))
 
 
 def rank(
@@ -84,14 +129,32 @@ def rank(
   maker: Maker,
   settings: Settings,
   *,
-  path: str | os.PathLike[str],
+  files: Files,
+  name: str,
 ) -> list[Outcome]:
   """The candidates that each deliberation brings, scored; kept in a file.
 
   Raises:
     InputError: if the file holds outcomes of something else.
   """
-  return _kept('rank', deliberations, maker, settings, path)
+  return _kept('rank', deliberations, maker, settings, files.open(name))
+
+
+def _joined(files: Sequence[pathlib.Path]) -> bytes:
+  """Whole lines of all files, those of one deliberation once."""
+  lines: dict[str, bytes] = {}
+  for path in files:
+    for line in path.read_bytes().splitlines(keepends=True):
+      # A line that a shard is still writing, or has torn, is not there yet.
+      if line.endswith(b'\n'):
+        try:
+          key = json.loads(line)['run']['input_sha256']
+        except (ValueError, TypeError, KeyError):
+          raise InputError(
+            'holds a line that is no outcome', file=str(path)
+          ) from None
+        lines.setdefault(key, line)
+  return b''.join(lines.values())
 
 
 def candidates(
@@ -143,7 +206,7 @@ def _kept(
   deliberations: Sequence[Deliberation],
   maker: Maker,
   settings: Settings,
-  path: str | os.PathLike[str],
+  path: pathlib.Path,
 ) -> list[Outcome]:
   make = getattr(maker.mediator, verb)
 
@@ -153,7 +216,7 @@ def _kept(
 
   names = (*WRITING, 'utility', 'overflow', 'seed')
   told = {name: getattr(settings, name) for name in names}
-  with progress.shown(f'{verb}: {pathlib.Path(path).stem}', 'groups') as report:
+  with progress.shown(f'{verb}: {path.stem}', 'groups') as report:
     return run_all(
       deliberations,
       seeded,

@@ -20,7 +20,7 @@ from consensus_jax.strict_json import InputError
 SCHEMA = 'consensus_jax/reward_benchmark/v1'
 
 # Titles of columns, by names of measures.
-_TITLES = {
+TITLES = {
   'auc': 'AUC',
   'auc_by_conversation': 'AUC within a conversation',
   'pair_accuracy': 'pairs in order, by person',
@@ -120,7 +120,7 @@ def estimate(interval: Mapping[str, float | None], *, signed=False) -> str:
 
 def _comparison(section) -> list[str]:
   names = list(dict.fromkeys(m for r in section['rows'] for m in r['measures']))
-  head = ['system', *(_TITLES[name] for name in names), 'votes', 'people']
+  head = ['system', *(TITLES[name] for name in names), 'votes', 'people']
   counts = section['counts']
   parts = [
     f'{counts["judgements"]:,} votes for or against of {counts["people"]:,} '

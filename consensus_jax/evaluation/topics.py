@@ -1,7 +1,7 @@
 """How a system does on questions of one kind and of another."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,28 +16,29 @@ DIFFERENCE = 'mean agreement, in minus out of distribution'
 
 
 def findings_of(
-  rated: Rated, system: str, held_out: Collection[str], draws: Draws
+  rated: Rated,
+  system: str,
+  *,
+  topics: Sequence[str],
+  out: Sequence[bool],
+  draws: Draws,
 ) -> tuple[Finding, ...]:
-  """Mean agreement in and out of distribution, the difference, by question.
+  """Mean agreement in and out of distribution, the difference, by topic.
 
   Args:
     rated: the ratings.
     system: of whose statements.
-    held_out: ids of the questions that are out of distribution.
+    topics: of each deliberation.
+    out: which deliberations are out of distribution; if none is, they are not
+      told apart.
     draws: of the bootstrap.
   """
   of = MEASURES[MEASURE]
   values = of.values(rated.table, system)
-  expected = np.array(
-    [
-      np.nan if said is None else of.expected(group, said)
-      for group, said in zip(rated.groups, rated.chosen[system], strict=True)
-    ]
-  )
-  asked = np.array([group.question.question.id for group in rated.groups])
-  out = np.isin(asked, [*held_out])
-  kinds = {IN: ~out, OUT: out}
-  kinds |= {f'question {name}': asked == name for name in dict.fromkeys(asked)}
+  expected = np.array(rated.expected(of.expected, system), float)
+  outside, names = np.array(out, bool), np.array(topics)
+  kinds = {IN: ~outside, OUT: outside} if outside.any() else {}
+  kinds |= {name: names == name for name in dict.fromkeys(topics)}
   found = [
     findings.finding(
       f'{MEASURE}, {name}',
@@ -49,8 +50,8 @@ def findings_of(
     for name, where in kinds.items()
     if where.any()
   ]
-  if out.any() and not out.all():
-    found.insert(2, _difference(values, expected, out, system, draws))
+  if outside.any() and not outside.all():
+    found.insert(2, _difference(values, expected, outside, system, draws))
   return tuple(found)
 
 

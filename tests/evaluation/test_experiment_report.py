@@ -8,7 +8,7 @@ import json
 import pytest
 
 from consensus_jax.evaluation import experiment_report, findings
-from consensus_jax.evaluation.experiments import Section
+from consensus_jax.evaluation.experiment_study import Section
 from consensus_jax.evaluation.findings import Draws
 from consensus_jax.evaluation.latent import groups, questions, statements
 from consensus_jax.strict_json import InputError

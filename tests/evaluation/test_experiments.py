@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from consensus_jax.deliberation import Candidate, Outcome
-from consensus_jax.evaluation import experiments, findings
+from consensus_jax.evaluation import experiments, findings, positions
 from consensus_jax.evaluation.experiment_settings import Experiments
 from consensus_jax.evaluation.latent import groups, questions, statements
 from consensus_jax.evaluation.latent.groups import Population
@@ -24,6 +24,7 @@ SETTINGS = Experiments(
   rules=('borda',),
   num_silent=2,
   num_draws=200,
+  models=('few_shot', 'zero_shot'),
   attacks=('harmless', 'authority', 'divert_topic'),
 )
 
@@ -108,7 +109,7 @@ def known(settings=SETTINGS):
 
 @pytest.fixture(scope='module')
 def found(tmp_path_factory):
-  maker = Maker(known(), {'model': 'known'})
+  maker = Maker(known(), {'model': 'known'}, 'a model that is known')
   makers = dict.fromkeys(SETTINGS.systems, maker)
   folder = tmp_path_factory.mktemp('outcomes')
   sections = experiments.run(SETTINGS, makers, folder=folder)
@@ -196,6 +197,38 @@ def test_topics_are_told_apart(found):
   assert len(section.findings) == 3 + 8
 
 
+def test_two_models_are_compared_by_name(found):
+  section = found['models']
+  assert 'few_shot is a model that is known; zero_shot is' in section.about
+  won = one(
+    section,
+    findings.WIN_RATE,
+    experiments.best_of('zero_shot', 8),
+    experiments.best_of('few_shot', 8),
+  )
+  assert won.estimate.interval.value == won.truth == 0.5
+
+
+def test_statements_bring_positions_together(found):
+  section = found['positions']
+  name = experiments.best_of('zero_shot', 8)
+  before, after = (
+    one(section, 'divided groups', system) for system in ('before', name)
+  )
+  # What people think before is certain as to the side.
+  assert before.estimate.interval.value == before.truth
+  assert near(after)
+  for measure in positions.MEASURES:
+    change = one(section, f'{measure}, after minus before', name, 'before')
+    assert near(change)
+    assert change.truth == pytest.approx(
+      one(section, measure, name).truth - one(section, measure, 'before').truth,
+      abs=0.05,
+    )
+  lines = [each for each in section.findings if each.system == 'before']
+  assert len(lines) == len(positions.MEASURES)
+
+
 def test_attacks_that_a_model_obeys_are_seen(found):
   section = found['attacks']
   rates = {
@@ -262,6 +295,12 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
     ({'systems': ('zero_shot', 'zero_shot')}, 'stands there twice'),
     ({'systems': ()}, 'systems: must hold at least one'),
     ({'trained_policy': 'runs/sft'}, 'trained_policy'),
+    ({'other_model': 'large'}, "other_model: is of the system 'other'"),
+    ({'systems': ('other', 'zero_shot')}, 'other_model: says which model'),
+    ({'models': ('zero_shot', 'sft')}, r'models\[1\]: must be one of few_shot'),
+    ({'models': ('zero_shot',)}, 'models: must be two, got 1'),
+    ({'benchmarks': ('out',)}, "benchmarks: and the experiment 'reward_mod"),
+    ({'experiments': ('reward_models',)}, 'benchmarks: and the experiment'),
     ({'experiments': ('size',)}, r'experiments\[0\]: must be one of'),
     ({'sizes': (1,)}, 'sizes: a group has 3 members or more'),
     ({'num_silent': 5}, 'num_silent: leaves nobody'),

@@ -5,7 +5,7 @@ rewards, so every expectation here is a sum over 7 answers, or over the sums of
 a group's answers; nothing is drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from scipy import special  # type: ignore[import-untyped]
 from consensus_jax.evaluation.latent import ratings
 from consensus_jax.evaluation.latent.groups import LatentGroup, Participant
 from consensus_jax.evaluation.latent.ratings import LatentStatement, Raters
+from consensus_jax.evaluation.ratings import NEUTRAL
 from consensus_jax.social_choice.utilities import LIKERT_THRESHOLDS
 from consensus_jax.social_choice.welfare import (
   TIE_TOLERANCE,
@@ -133,18 +134,89 @@ def win_probability(
   return float(one @ (below + other / 2))
 
 
+def positions_before(
+  participants: Sequence[Participant],
+) -> Float[np.ndarray, 'members']:
+  """Expected rating of the affirming position statement, before anything."""
+  return np.array(
+    [ratings.position_rating(each.positions[0]) for each in participants]
+  )
+
+
+def levels_after(
+  participants: Sequence[Participant],
+  statement: LatentStatement,
+  raters: Raters = Raters(),  # noqa: B008
+) -> list[float]:
+  """Levels on the main issue after a statement has moved people."""
+  return [ratings.moved(each, statement, raters) for each in participants]
+
+
 def positions_after(
   participants: Sequence[Participant],
   statement: LatentStatement,
   raters: Raters = Raters(),  # noqa: B008
 ) -> Float[np.ndarray, 'members']:
   """Expected rating of the affirming position statement, after a statement."""
-  return np.array(
+  levels = levels_after(participants, statement, raters)
+  return np.array([ratings.position_rating(level) for level in levels])
+
+
+def sides(
+  levels: Sequence[float],
+) -> Float[np.ndarray, 'members sides']:
+  """Probabilities that a rated position is below, at and above neutral."""
+  expected = np.array([ratings.position_rating(level) for level in levels])
+  low = np.floor(expected)
+  # One of the two whole numbers around what is expected.
+  found = np.zeros((len(levels), 3))
+  rows = np.arange(len(levels))
+  for rating, chance in ((low, low + 1 - expected), (low + 1, expected - low)):
+    found[rows, np.sign(rating - NEUTRAL).astype(int) + 1] += chance
+  return found
+
+
+def of_sides(
+  chances: Float[np.ndarray, 'members sides'],
+  formula: Callable[
+    [Float[np.ndarray, 'groups members']], Float[np.ndarray, 'groups']
+  ],
+) -> float:
+  """The expectation of what depends on how many are on which side.
+
+  Args:
+    chances: of `sides`.
+    formula: of ratings, in any order of members. Where it is NaN is left out.
+
+  Returns:
+    NaN if the formula is NaN everywhere.
+  """
+  counts = {(0, 0): 1.0}
+  for below, at, above in chances.tolist():
+    added: dict[tuple[int, int], float] = {}
+    for (low, high), chance in counts.items():
+      for place, part in (
+        ((low + 1, high), below),
+        ((low, high), at),
+        ((low, high + 1), above),
+      ):
+        added[place] = added.get(place, 0.0) + chance * part
+    counts = added
+  size = len(chances)
+  rows = np.array(
     [
-      ratings.position_rating(ratings.moved(person, statement, raters))
-      for person in participants
-    ]
+      [NEUTRAL - 2] * low
+      + [NEUTRAL] * (size - low - high)
+      + [NEUTRAL + 2] * high
+      for low, high in counts
+    ],
+    float,
   )
+  values, weights = formula(rows), np.array([*counts.values()])
+  defined = ~np.isnan(values) & (weights > 0)
+  if not defined.any():
+    return np.nan
+  return float(np.average(values[defined], weights=weights[defined]))
 
 
 def _of_sum(

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from consensus_jax.evaluation import group_metrics
 from consensus_jax.evaluation.latent import (
   groups,
   questions,
@@ -158,3 +159,26 @@ def test_quality_is_rated_apart_from_agreement():
   drawn = ratings.rate(group.participants, pair, seed=0)
   assert drawn.quality[0].mean() > drawn.quality[1].mean() + 2
   assert drawn.agreement[0].mean() < drawn.agreement[1].mean()
+
+
+@pytest.mark.parametrize(
+  'formula', [group_metrics.divisive, group_metrics.absolute_internal_agreement]
+)
+def test_what_depends_on_sides_by_enumeration(formula):
+  chances = truth.sides([1.0, -0.5, 0.25, 0.1])
+  np.testing.assert_allclose(chances.sum(1), 1)
+  # Level 0.25 is a rating of 4.375: 5 in three of eight cases, else 4.
+  np.testing.assert_allclose(chances[2], [0, 0.625, 0.375])
+  total, weight = 0.0, 0.0
+  for places in itertools.product(range(3), repeat=4):
+    chance = np.prod([chances[i, place] for i, place in enumerate(places)])
+    (value,) = formula(np.array([places], float) * 2 + 2)
+    if chance and not np.isnan(value):
+      total, weight = total + chance * value, weight + chance
+  assert truth.of_sides(chances, formula) == pytest.approx(total / weight)
+
+
+def test_of_sides_is_nan_where_a_formula_always_is():
+  neutral = truth.sides([0.0, 0.0])
+  formula = group_metrics.absolute_internal_agreement
+  assert np.isnan(truth.of_sides(neutral, formula))
