@@ -45,10 +45,12 @@ def answer(step: Step, fields: Mapping[str, str]) -> dict[str, Any]:
 
 def drafted(step: Step) -> dict[str, str]:
   """The fields of a form that hold what was saved of it before."""
-  draft = step.content.get('draft') or {}
+  draft = step.content.get('draft')
+  if not draft:
+    return {}
   if step.kind == 'survey':
     return {f'{_ITEM}{name}': str(value) for name, value in draft.items()}
-  return {'text': draft} if draft else {}
+  return {'text': draft}
 
 
 def problems(step: Step, error: InputError, t: Messages) -> dict[str, str]:

@@ -63,12 +63,14 @@ def make_app(
   Raises:
     InputError: if there are no messages in the protocol's language.
   """
+  with database.reading(engine) as connection:
+    secret = database.secret(connection)
   site = Site(
     engine=engine,
     protocol=protocol,
     renderer=Renderer(protocol.title, messages.load(protocol.language)),
     limiter=RateLimiter(rates),
-    secret=database.secret(engine),
+    secret=secret,
     secure_cookies=secure_cookies,
     clock=clock,
   )
@@ -89,7 +91,8 @@ def make_app(
 
 
 def _health(site: Site, request: Request) -> Response:
-  database.secret(site.engine)
+  with database.reading(site.engine) as connection:
+    database.secret(connection)
   return JSONResponse({'status': 'ok'})
 
 
