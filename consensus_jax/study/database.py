@@ -10,6 +10,7 @@ import pathlib
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,13 +33,22 @@ _MIGRATIONS = pathlib.Path(__file__).parent / 'migrations'
 _BUSY_SECONDS = 20
 # Any number, the same for all processes of a study.
 _POSTGRESQL_LOCK = 7_302_023_281
+# Within a process, a lock is fairer than SQLite's way to sleep and ask again.
+_turns: weakref.WeakKeyDictionary[sa.Engine, threading.Lock] = (
+  weakref.WeakKeyDictionary()
+)
 
 
 class StorageError(Exception):
   """The database cannot be read or written; what it holds is unharmed.
 
-  Its text, one line, says why: a full disk, a file that may not be written.
+  Attributes:
+    status: of HTTP: 507 if there is no room, 503 otherwise.
   """
+
+  def __init__(self, reason: str):
+    super().__init__(reason)
+    self.status = 507 if 'full' in reason or 'No space' in reason else 503
 
 
 def open_database(url: str, protocol: Protocol | None = None) -> sa.Engine:
@@ -91,10 +101,9 @@ def stored_protocol(engine: sa.Engine) -> Protocol:
   return Protocol.from_json(record)
 
 
-def secret(engine: sa.Engine) -> str:
+def secret(connection: sa.Connection) -> str:
   """A secret of this study, for what forms must carry."""
-  with reading(engine) as connection:
-    return connection.execute(sa.select(tables.studies.c.secret)).scalar_one()
+  return connection.execute(sa.select(tables.studies.c.secret)).scalar_one()
 
 
 @contextlib.contextmanager
@@ -115,18 +124,10 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
   Raises:
     StorageError: if the database cannot be written; nothing has changed.
   """
-  with _storage_errors(), _turns(engine), engine.connect() as connection:
+  with _storage_errors(), _turns[engine], engine.connect() as connection:
     connection = connection.execution_options(writes=True)
     with connection.begin():
       yield connection
-
-
-_locks: dict[int, threading.Lock] = {}
-
-
-def _turns(engine: sa.Engine) -> threading.Lock:
-  # Within a process a lock is fairer than SQLite's waiting and asking again.
-  return engine._turns  # type: ignore[attr-defined]
 
 
 def _engine(url: str) -> sa.Engine:
@@ -153,7 +154,7 @@ def _engine(url: str) -> sa.Engine:
     json_serializer=_dump,
     **options,
   )
-  engine._turns = threading.Lock()  # type: ignore[attr-defined]
+  _turns[engine] = threading.Lock()
   if engine.dialect.name == 'sqlite':
     sa.event.listen(engine, 'connect', _set_up_sqlite)
     sa.event.listen(engine, 'begin', _begin_sqlite)

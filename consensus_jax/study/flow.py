@@ -42,8 +42,18 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from consensus_jax.study.protocol import Protocol
+from consensus_jax.strict_json import InputError
+from consensus_jax.study import candidates, contents, lobby, stages, view
+from consensus_jax.study.answers import check, check_draft
+from consensus_jax.study.protocol import Ending, Protocol
 from consensus_jax.study.steps import Step
+from consensus_jax.study.tables import (
+  answers,
+  drafts,
+  group_questions,
+  participants,
+  studies,
+)
 
 __all__ = [
   'Step',
@@ -60,6 +70,10 @@ __all__ = [
 ]
 
 
+# After a step's time is over, for an answer that is still under way.
+GRACE_SECONDS = 5.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Submission:
   """What became of an answer.
@@ -74,14 +88,22 @@ class Submission:
 
 def current_key(connection: sa.Connection, participant: str) -> str:
   """The key of the current step, or 'paused'; cheap, for pages that ask."""
-  raise NotImplementedError
+  row = view.participant(connection, participant)
+  if row.state == 'active' and view.is_paused(connection):
+    return 'paused'
+  return row.step_key
 
 
 def current_step(
   connection: sa.Connection, protocol: Protocol, participant: str, *, now: float
 ) -> Step:
   """The page that the participant is to see; reads only."""
-  raise NotImplementedError
+  at = contents.standing(connection, protocol, participant)
+  if at.row.state == 'active' and view.is_paused(connection):
+    return Step(
+      key='paused', kind='paused', content={'text': ''}, seconds_left=None
+    )
+  return _step(connection, protocol, at, now)
 
 
 def submit(
@@ -98,7 +120,17 @@ def submit(
   Raises:
     InputError: naming the field of a bad answer; nothing has changed.
   """
-  raise NotImplementedError
+  at = contents.standing(connection, protocol, participant)
+  if at.place.key != key:
+    before = at.answers.get(key)
+    same = before is not None and all(
+      before.get(name) == value for name, value in answer.items()
+    )
+    return Submission('same' if same else 'late')
+  step = _step(connection, protocol, at, now)
+  content = check(protocol, step, answer)
+  _store(connection, protocol, at, content, from_draft=False, now=now)
+  return Submission('stored')
 
 
 def save_draft(
@@ -115,31 +147,159 @@ def save_draft(
   Raises:
     InputError: naming the field if a text is far too long or no text.
   """
-  raise NotImplementedError
+  at = contents.standing(connection, protocol, participant)
+  if at.place.key != key:
+    return
+  content = check_draft(protocol, _step(connection, protocol, at, now), answer)
+  _forget_draft(connection, at)
+  connection.execute(
+    drafts.insert().values(
+      participant_id=participant, step_key=key, content=content, saved_at=now
+    )
+  )
 
 
 def withdraw(
   connection: sa.Connection, protocol: Protocol, participant: str, *, now: float
 ) -> None:
   """The participant leaves; the group goes on if enough are left."""
-  raise NotImplementedError
+  if view.participant(connection, participant).state == 'active':
+    stages.end(connection, protocol, participant, 'withdrawn', now=now)
 
 
 def tick(connection: sa.Connection, protocol: Protocol, *, now: float) -> None:
   """Does what is due by now: time-outs, groups, jobs that nobody finishes."""
-  raise NotImplementedError
+  if view.is_paused(connection):
+    return
+  overdue = connection.execute(
+    sa.select(participants.c.id)
+    .where(
+      participants.c.state == 'active',
+      participants.c.deadline < now - GRACE_SECONDS,
+    )
+    .order_by(participants.c.deadline)
+  ).scalars()
+  for participant in list(overdue):
+    _time_out(connection, protocol, participant, now=now)
+  lobby.form_groups(connection, protocol, now=now)
+  candidates.give_up_overdue(connection, protocol, now=now)
 
 
 def is_paused(connection: sa.Connection) -> bool:
   """Whether the researcher has paused the study."""
-  raise NotImplementedError
+  return view.is_paused(connection)
 
 
 def pause(connection: sa.Connection, *, now: float) -> None:
   """Stops all timers; answers under way are still stored."""
-  raise NotImplementedError
+  connection.execute(
+    studies.update().where(studies.c.paused_at.is_(None)).values(paused_at=now)
+  )
 
 
 def resume(connection: sa.Connection, *, now: float) -> None:
   """Lets timers go on where they stopped."""
-  raise NotImplementedError
+  since = connection.execute(sa.select(studies.c.paused_at)).scalar()
+  if since is None:
+    return
+  pause_seconds = max(0.0, now - since)
+  moves = (
+    participants.c.step_since,
+    participants.c.deadline,
+    participants.c.last_seen,
+    group_questions.c.stage_since,
+  )
+  for column in moves:
+    # What began during the pause has lost less, and gains a little.
+    connection.execute(
+      column.table.update().values({column: column + pause_seconds})
+    )
+  connection.execute(studies.update().values(paused_at=None))
+
+
+def _step(
+  connection: sa.Connection,
+  protocol: Protocol,
+  at: contents.Standing,
+  now: float,
+) -> Step:
+  deadline = at.row.deadline
+  return Step(
+    key=at.place.key,
+    kind=at.place.kind,
+    content=contents.content(connection, protocol, at, now),
+    seconds_left=None if deadline is None else max(0.0, deadline - now),
+  )
+
+
+def _store(
+  connection: sa.Connection,
+  protocol: Protocol,
+  at: contents.Standing,
+  content: dict[str, Any],
+  *,
+  from_draft: bool,
+  now: float,
+) -> None:
+  """Stores what `check` has passed, and does what follows from it."""
+  participant, place = at.row.id, at.place
+  inside = place.position is not None and at.group is not None
+  connection.execute(
+    answers.insert().values(
+      participant_id=participant,
+      step_key=place.key,
+      kind=place.kind,
+      group_id=at.group.id if inside and at.group else None,
+      position=place.position,
+      round=place.round if inside else None,
+      content=contents.stored(protocol, at, content),
+      from_draft=from_draft,
+      answered_at=now,
+      seconds=max(0.0, now - at.row.step_since),
+    )
+  )
+  _forget_draft(connection, at)
+  if place.kind == 'consent' and not content['consent']:
+    stages.end(connection, protocol, participant, 'declined', now=now)
+  elif place.kind == 'comprehension' and _has_failed(protocol, at, content):
+    stages.end(connection, protocol, participant, 'excluded', now=now)
+  else:
+    stages.refresh(connection, protocol, participant, now=now)
+    if inside and at.group:
+      stages.advance(connection, protocol, at.group.id, now=now)
+
+
+def _has_failed(
+  protocol: Protocol, at: contents.Standing, content: Mapping[str, Any]
+) -> bool:
+  asked = protocol.comprehension[at.place.index]
+  return content['choice'] != asked.answer and at.place.number >= asked.attempts
+
+
+def _forget_draft(connection: sa.Connection, at: contents.Standing) -> None:
+  connection.execute(
+    drafts.delete().where(
+      drafts.c.participant_id == at.row.id, drafts.c.step_key == at.place.key
+    )
+  )
+
+
+def _time_out(
+  connection: sa.Connection, protocol: Protocol, participant: str, *, now: float
+) -> None:
+  """Takes a valid draft as the answer; else the participant leaves."""
+  at = contents.standing(connection, protocol, participant)
+  if at.row.state != 'active' or (at.row.deadline or now) >= now:
+    return  # What another's time-out has changed.
+  if at.place.kind in ('opinion', 'critique', 'survey'):
+    step = _step(connection, protocol, at, now)
+    try:
+      content = check(protocol, step, contents.draft(connection, at))
+    except InputError:
+      pass
+    else:
+      _store(connection, protocol, at, content, from_draft=True, now=now)
+      return
+  # Who has done all but the survey has taken part.
+  ending: Ending = 'done' if at.place.kind == 'survey' else 'timed_out'
+  stages.end(connection, protocol, participant, ending, now=now)

@@ -7,7 +7,7 @@ is lost when a process dies, and reconnecting needs nothing.
 
 import dataclasses
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from consensus_jax.study.protocol import Protocol
@@ -87,7 +87,8 @@ class Place:
     kind: as of `Step`.
     position: of the question in the group, from 1; None outside of groups.
     round: 0, or 1 after critiques.
-    number: from 1, of ratings and of attempts; from 0, of what is checked.
+    number: of a rating, or of an attempt at a check; from 1.
+    index: of the check of comprehension, from 0.
   """
 
   key: str
@@ -95,6 +96,7 @@ class Place:
   position: int | None = None
   round: int = 0
   number: int = 0
+  index: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +157,7 @@ def entrance(protocol: Protocol) -> Iterator[Place]:
 def comprehension(index: int, attempt: int) -> Place:
   """The step of one attempt, from 1, at one check, from 0."""
   key = f'comprehension/{index}/{attempt}'
-  return Place(key, 'comprehension', round=index, number=attempt)
+  return Place(key, 'comprehension', index=index, number=attempt)
 
 
 def of_group(protocol: Protocol, group: GroupView) -> Iterator[Place]:
@@ -249,13 +251,13 @@ def waiting(group: GroupView) -> Place:
 def _attempt(
   protocol: Protocol, place: Place, answers: Mapping[str, Mapping[str, Any]]
 ) -> Place:
-  check = protocol.comprehension[place.round]
+  check = protocol.comprehension[place.index]
   while (
     place.key in answers
     and answers[place.key]['choice'] != check.answer
     and place.number < check.attempts
   ):
-    place = comprehension(place.round, place.number + 1)
+    place = comprehension(place.index, place.number + 1)
   return place
 
 
@@ -267,45 +269,3 @@ def seconds(protocol: Protocol, kind: StepKind) -> float | None:
 def draw(protocol: Protocol, *names: object) -> random.Random:
   """Randomness that depends on the study's seed and on `names` only."""
   return random.Random('/'.join(map(str, (protocol.seed, *names))))
-
-
-def shuffled(
-  protocol: Protocol, items: Collection[int], *names: object
-) -> Sequence[int]:
-  """The items in an order that depends on seed and names only."""
-  order = sorted(items)
-  draw(protocol, *names).shuffle(order)
-  return order
-
-
-def statement_order(
-  protocol: Protocol, participant: str, group: GroupView, place: Place
-) -> Sequence[int]:
-  """Ids of the statements of a step's round in this participant's order."""
-  question = group.questions[(place.position or 1) - 1]
-  return shuffled(
-    protocol,
-    question.shown[place.round],
-    'order',
-    participant,
-    group.id,
-    place.position,
-    place.round,
-  )
-
-
-def attention_item(
-  protocol: Protocol, participant: str, place: Place, count: int
-) -> int | None:
-  """Which attention check stands beside a rating, if one does.
-
-  One a question from the first on, in the first round, at a random statement.
-  """
-  index = (place.position or 0) - 1
-  if place.round or not 0 <= index < len(protocol.attention):
-    return None
-  random_ = draw(protocol, 'attention', participant, index)
-  return index if place.number == 1 + random_.randrange(count) else None
-
-
-Reader = Callable[[int], str]
