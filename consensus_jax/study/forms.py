@@ -4,20 +4,23 @@ What is missing or malformed is left out of an answer: flow says what it lacks.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 from consensus_jax.strict_json import InputError
 from consensus_jax.study.flow import Step
 from consensus_jax.study.messages import Messages
+from consensus_jax.study.protocol import Protocol
 
 # Names of fields: these, and the id of a statement or of an item.
 _RANK = 'rank-'
 _ITEM = 'item-'
 
 
-def answer(step: Step, fields: Mapping[str, str]) -> dict[str, Any]:
-  """What a form says in answer to `step`, in the types that flow expects."""
-  match step.kind:
+def answer(
+  protocol: Protocol, kind: str, fields: Mapping[str, str]
+) -> dict[str, Any]:
+  """What a form says in answer to a step of `kind`, in flow's types."""
+  match kind:
     case 'consent':
       choice = fields.get('consent')
       return {'consent': choice == 'yes'} if choice in ('yes', 'no') else {}
@@ -26,19 +29,19 @@ def answer(step: Step, fields: Mapping[str, str]) -> dict[str, Any]:
     case 'position':
       return _integers(fields, 'position', 'importance')
     case 'opinion' | 'critique':
-      return _texts(fields, 'text')
+      return {'text': fields['text'].strip()} if 'text' in fields else {}
     case 'rate':
       return _integers(fields, 'agreement', 'quality', 'attention')
     case 'rank':
-      ids = [str(each['id']) for each in step.content['statements']]
-      ranks = _integers(fields, *(_RANK + name for name in ids))
+      names = [name for name in fields if name.startswith(_RANK)]
+      ranks = _integers(fields, *names)
       return {
         'ranks': {name.removeprefix(_RANK): ranks[name] for name in ranks}
       }
     case 'final':
-      return _texts(fields, 'choice')
+      return {'choice': fields['choice']} if 'choice' in fields else {}
     case 'survey':
-      return _survey(step, fields)
+      return _survey(protocol, fields)
     case _:
       return {}
 
@@ -73,19 +76,15 @@ def problems(step: Step, error: InputError, t: Messages) -> dict[str, str]:
   return {names[0] if names else 'main': t('error.choose')}
 
 
-def are_texts(fields: object) -> TypeGuard[Mapping[str, str]]:
-  """Whether these are fields of a form."""
-  return isinstance(fields, dict) and all(
-    isinstance(value, str) for value in fields.values()
-  )
-
-
-def _survey(step: Step, fields: Mapping[str, str]) -> dict[str, Any]:
+def _survey(protocol: Protocol, fields: Mapping[str, str]) -> dict[str, Any]:
   given: dict[str, Any] = {}
-  for item in step.content['items']:
-    read = _texts if item['kind'] == 'text' else _integers
-    for value in read(fields, f'{_ITEM}{item["id"]}').values():
-      given[item['id']] = value
+  for item in protocol.survey:
+    name = f'{_ITEM}{item.id}'
+    if item.kind != 'text':
+      for number in _integers(fields, name).values():
+        given[item.id] = number
+    elif name in fields:
+      given[item.id] = fields[name]
   return given
 
 
@@ -98,7 +97,3 @@ def _integers(fields: Mapping[str, str], *names: str) -> dict[str, int]:
     and fields[name].isascii()
     and fields[name].isdecimal()
   }
-
-
-def _texts(fields: Mapping[str, str], *names: str) -> dict[str, str]:
-  return {name: fields[name] for name in names if name in fields}

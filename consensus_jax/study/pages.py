@@ -4,6 +4,7 @@ A page never trusts what a browser shows: each request reads the current step
 from the database. So reload, back button and a second tab do no harm.
 """
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -104,13 +105,7 @@ def _join(site: Site, request: Request, form: Mapping[str, str]) -> Response:
 
 
 def _entry_fields(site: Site, given: Mapping[str, str]) -> dict[str, str]:
-  platform = site.protocol.recruitment
-  names = (
-    'invitation',
-    platform.participant,
-    platform.study,
-    platform.session,
-  )
+  names = ('invitation', *entry.recruitment_parameters(site.protocol))
   return {name: given[name] for name in names if given.get(name)}
 
 
@@ -120,7 +115,7 @@ def _continue(site: Site, request: Request) -> Response:
     return _to('/study')
   token = request.path_params['token']
   with database.reading(site.engine) as connection:
-    known = entry.find(connection, token)
+    known = entry.find(connection, token, now=site.clock())
   if known is None:
     return _to('/', notice='expired')
   response = _to('/study')
@@ -145,57 +140,65 @@ def _submit(site: Site, request: Request, form: Mapping[str, str]) -> Response:
   session = _require_session(site, request)
   _check(site, session, form)
   key = form.get('step_key', '')
-  step = _current(site, session)
   try:
     with database.writing(site.engine) as connection:
-      # An answer to another step is late or a second click: flow knows which.
       submission = flow.submit(
         connection,
         site.protocol,
         session.participant,
         key,
-        forms.answer(step, form) if step.key == key else {},
+        forms.answer(site.protocol, form.get('kind', ''), form),
         now=site.clock(),
       )
-  except InputError as error:
-    problems = forms.problems(step, error, site.renderer.messages)
-    return _page(site, session, step, status=422, values=form, errors=problems)
-  except StorageError:
-    if step.key != key:
+  except (InputError, StorageError) as error:
+    step = _current(site, session)
+    if step.key == key:
+      return _once_more(site, session, step, form, error)
+    if isinstance(error, StorageError):
       raise
-    # What was typed is still in the page, to be sent again.
-    return _page(site, session, step, status=503, values=form, not_stored=True)
+    return _to('/study', notice='late')
   late = submission.status == 'late'
   return _to('/study', notice='late' if late else None)
 
 
+def _once_more(
+  site: Site,
+  session: _Session,
+  step: Step,
+  form: Mapping[str, str],
+  error: InputError | StorageError,
+) -> Response:
+  # What was typed is still in the page, to be sent again.
+  if isinstance(error, StorageError):
+    return _page(site, session, step, status=503, values=form, not_stored=True)
+  errors = forms.problems(step, error, site.renderer.messages)
+  return _page(site, session, step, status=422, values=form, errors=errors)
+
+
 async def _post_draft(site: Site, request: Request) -> Response:
-  body = await security.read_json(request)
-  return await run_in_threadpool(_save_draft, site, request, body)
+  form = await security.read_json(request)
+  if not all(isinstance(value, str) for value in form.values()):
+    raise HTTPException(400)
+  return await run_in_threadpool(_save_draft, site, request, form)
 
 
 def _save_draft(
-  site: Site, request: Request, body: Mapping[str, Any]
+  site: Site, request: Request, form: Mapping[str, str]
 ) -> Response:
   session = _require_session(site, request)
-  _check(site, session, body)
-  key, fields = body.get('step_key'), body.get('fields')
-  step = _current(site, session)
-  if key == step.key:
-    if not forms.are_texts(fields):
-      raise HTTPException(400)
-    try:
-      with database.writing(site.engine) as connection:
-        flow.save_draft(
-          connection,
-          site.protocol,
-          session.participant,
-          step.key,
-          forms.answer(step, fields),
-          now=site.clock(),
-        )
-    except InputError:
-      raise HTTPException(400) from None
+  _check(site, session, form)
+  try:
+    with database.writing(site.engine) as connection:
+      flow.save_draft(
+        connection,
+        site.protocol,
+        session.participant,
+        form.get('step_key', ''),
+        forms.answer(site.protocol, form.get('kind', ''), form),
+        now=site.clock(),
+      )
+  except InputError:
+    raise HTTPException(400) from None
   return Response(status_code=204)
 
 
@@ -307,10 +310,12 @@ def _find_session(site: Site, request: Request) -> _Session | None:
   token = site.session.read(request)
   if token:
     with database.reading(site.engine) as connection:
-      participant = entry.find(connection, token)
+      participant = entry.find(connection, token, now=site.clock())
     if participant is not None:
       site.limiter.count_session(participant)
-      entry.note_seen(site.engine, participant, now=site.clock())
+      # A disk that is full must not keep anybody from reading.
+      with contextlib.suppress(StorageError):
+        entry.note_seen(site.engine, participant, now=site.clock())
       return _Session(participant, token)
   site.limiter.count_address(request)
   return None

@@ -52,14 +52,12 @@
   async function saveDraft() {
     if (!unsaved || leaving) return;
     unsaved = false;
-    const { csrf, step_key: key, ...fields } =
-      Object.fromEntries(new FormData(draft));
     let stored = false;
     try {
       const response = await fetch('/draft', {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ csrf, step_key: key, fields }),
+        body: JSON.stringify(Object.fromEntries(new FormData(draft))),
         keepalive: true,
       });
       stored = response.ok;
