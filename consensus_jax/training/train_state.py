@@ -106,9 +106,14 @@ def create(
     optimizer: gives the first optimizer state.
     abstract: as `abstract_state` gives it.
   """
-  make = jax.jit(optimizer.init, out_shardings=shardings_of(abstract.opt_state))
-  step = jax.device_put(jnp.zeros((), jnp.int32), abstract.step.sharding)
-  return TrainState(step, params, make(params))
+  # The step too: what `jax.device_put` gives a process of one device cannot be
+  # saved.
+  make = jax.jit(
+    lambda params: (jnp.zeros((), jnp.int32), optimizer.init(params)),
+    out_shardings=(abstract.step.sharding, shardings_of(abstract.opt_state)),
+  )
+  step, opt_state = make(params)
+  return TrainState(step, params, opt_state)
 
 
 def _first(
