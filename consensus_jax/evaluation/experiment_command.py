@@ -3,26 +3,30 @@
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import consensus_jax
+from consensus_jax.data.arguments import note
 from consensus_jax.strict_json import InputError
 from consensus_jax.training.command import add_gin_arguments
 
 if TYPE_CHECKING:
   from consensus_jax.evaluation.experiment_settings import Experiments
-  from consensus_jax.evaluation.made import Maker
+  from consensus_jax.evaluation.experiment_study import Section
+  from consensus_jax.evaluation.made import Maker, Shard
+  from consensus_jax.evaluation.replay_experiments import Replay
   from consensus_jax.language_model import LanguageModel
 
 
 def add_verb(verbs: Any) -> None:
   """Adds the verb to those of `consensus evaluate`."""
-  summary = 'the experiments of the paper on simulated participants'
+  summary = 'the experiments of the paper, on simulated or on real people'
   verb = verbs.add_parser(
     'experiments',
     help=summary,
-    description=f'Runs {summary}, and reports what they find beside what is '
-    'true. A run that was stopped goes on when it is called again.',
+    description=f'Runs {summary}, and reports what they find. A run that was '
+    'stopped goes on when it is called again.',
     allow_abbrev=False,
   )
   verb.set_defaults(run_evaluate_verb=run)
@@ -33,6 +37,13 @@ def add_verb(verbs: Any) -> None:
     metavar='FOLDER',
     help='of the report, pictures and outcomes',
   )
+  verb.add_argument(
+    '--shard',
+    metavar='I/N',
+    help='write only outcomes, of every N-th group from the I-th, counted from '
+    '0: for N processes at once, with one --out. The same command without '
+    'it then reports',
+  )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,11 +53,19 @@ def run(args: argparse.Namespace) -> int:
     InputError: if something is wrong with the input.
     ModelFileError: if a model is missing or broken.
   """
+  shard = None if args.shard is None else _shard(args.shard)
   from consensus_jax import gin_utils
 
   # Pictures come last; what they need is missed before the long work.
-  from consensus_jax.evaluation import experiment_report, experiments
+  from consensus_jax.evaluation import (
+    experiment_report,
+    experiments,
+    judged_experiments,
+    replay_experiments,
+  )
   from consensus_jax.evaluation.experiment_settings import Experiments
+  from consensus_jax.evaluation.judged_experiments import Judgements
+  from consensus_jax.evaluation.replay_experiments import Replay
 
   try:
     settings, text = gin_utils.build(
@@ -55,17 +74,39 @@ def run(args: argparse.Namespace) -> int:
   except ValueError as error:
     # gin adds lines on where it was; the first says what is wrong.
     raise InputError(str(error).splitlines()[0]) from error
-  if not isinstance(settings, Experiments):
+  if shard is not None and isinstance(settings, Experiments | Replay):
+    # What a part of the groups says is reported by nobody.
+    settings = dataclasses.replace(settings, num_draws=1)
+  folder = pathlib.Path(args.out) / 'outcomes'
+  makers: dict[str, Maker] = {}
+  sections: Sequence[Section]
+  if isinstance(settings, Experiments):
+    makers = load(settings)
+    sections = experiments.run(settings, makers, folder=folder, shard=shard)
+  elif isinstance(settings, Replay):
+    makers = {'reward_model': load_reward_model(settings)}
+    (maker,) = makers.values()
+    sections = replay_experiments.run(
+      settings, maker, folder=folder, shard=shard
+    )
+  elif isinstance(settings, Judgements):
+    if shard is not None:
+      raise InputError('ratings are only counted', field=('--shard',))
+    sections = judged_experiments.run(settings)
+  else:
     raise InputError(
-      f'RUN must be @experiment_settings.Experiments(), got '
+      'RUN must be @experiment_settings.Experiments(), '
+      '@replay_experiments.Replay() or @judged_experiments.Judgements(), got '
       f'{type(settings).__name__}',
       file=', '.join(args.gin_file),
     )
-  makers = load(settings)
-  out = pathlib.Path(args.out)
-  sections = experiments.run(settings, makers, folder=out / 'outcomes')
+  if shard is not None:
+    note(f'outcomes of shard {args.shard} are in {folder}')
+    return 0
   document = experiment_report.document(
     sections,
+    title=settings.title,
+    introduction=settings.introduction,
     about={
       'consensus_jax': consensus_jax.__version__,
       'settings': dataclasses.asdict(settings),
@@ -73,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
       'gin': text,
     },
   )
-  experiment_report.write(out, document)
+  experiment_report.write(args.out, document)
   print(experiment_report.markdown(document), end='')
   return 0
 
@@ -87,9 +128,7 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
   """
   fields = ('model', 'trained_policy', 'other_model', 'reward_model')
   for field in (*fields, 'questions'):
-    path = getattr(settings, field)
-    if path is not None and not pathlib.Path(path).exists():
-      raise InputError(f'there is no {path}', field=(field,))
+    _check_path(field, getattr(settings, field))
 
   from consensus_jax.evaluation.experiment_settings import OTHER
   from consensus_jax.evaluation.made import Maker
@@ -120,8 +159,44 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
   return makers
 
 
+def load_reward_model(settings: 'Replay') -> 'Maker':
+  """What predicts what people think.
+
+  Raises:
+    InputError: if there is nothing at its path.
+    ModelFileError: if the model is broken.
+  """
+  _check_path('reward_model', settings.reward_model)
+
+  from consensus_jax.evaluation.made import Maker
+  from consensus_jax.inference import compute
+  from consensus_jax.language_model import REWARD_MODEL, LanguageModel
+  from consensus_jax.mediator import Mediator
+
+  compute.keep_compilations()
+  rater = LanguageModel.load(settings.reward_model or REWARD_MODEL)
+  # Nothing is written, so that no policy is needed.
+  return Maker(Mediator(rater, rater), {'reward_model': rater.describe()})
+
+
+def _check_path(field: str, path: str | None) -> None:
+  if path is not None and not pathlib.Path(path).exists():
+    raise InputError(f'there is no {path}', field=(field,))
+
+
 def _title(model: 'LanguageModel') -> str:
   """What a policy is called where it is compared with another."""
   adapted = '' if model.adapters is None else f' with {model.adapters[0]!r}'
   millions = model.config.num_parameters / 1e6
   return f'{model.name}{adapted}, {millions:,.1f} million parameters'
+
+
+def _shard(text: str) -> 'Shard':
+  from consensus_jax.evaluation.made import Shard
+
+  place, _, number = text.partition('/')
+  if place.isdecimal() and number.isdecimal() and int(place) < int(number):
+    return Shard(int(place), int(number))
+  raise InputError(
+    f'must be I/N with 0 <= I < N, got {text!r}', field=('--shard',)
+  )

@@ -31,16 +31,24 @@ class Table(NamedTuple):
 
 
 def document(
-  sections: Sequence[Section], *, about: Mapping[str, Any]
+  sections: Sequence[Section],
+  *,
+  title: str,
+  introduction: str,
+  about: Mapping[str, Any],
 ) -> dict[str, Any]:
   """Every number of the experiments as JSON values.
 
   Args:
     sections: what was found.
+    title: of the report.
+    introduction: what its numbers are.
     about: what else there is to know: models, settings, versions.
   """
   return {
     'schema': SCHEMA,
+    'title': title,
+    'introduction': introduction,
     'about': report.plain(about),
     'sections': [
       {
@@ -63,9 +71,11 @@ def markdown(document: Mapping[str, Any]) -> str:
     InputError: if it is of another schema.
   """
   _check(document)
-  parts = ['# Experiments on simulated participants', _summary(document)]
+  parts = [f'# {document["title"]}', _summary(document)]
   for section in document['sections']:
-    parts += [f'## {section["title"]}', section['about'], _verdict(section)]
+    parts += [f'## {section["title"]}', section['about']]
+    if verdict := _verdict(section):
+      parts.append(verdict)
     parts += [report.table(*table) for table in tables(section)]
     parts += _left_out(section)
   return '\n\n'.join(parts) + '\n'
@@ -106,6 +116,7 @@ def html(
   _check(document)
   return page(
     'experiments.html',
+    title=document['title'],
     summary=_summary(document),
     sections=[
       {
@@ -142,9 +153,15 @@ def write(folder: str | pathlib.Path, document: Mapping[str, Any]) -> None:
   )
   pictures: dict[str, list[bytes]] = {}
   for section in document['sections']:
-    path = folder / f'{section["name"]}.svg'
-    figures.findings(path, section['findings'])
-    pictures[section['name']] = [path.read_bytes()]
+    name, found = section['name'], section['findings']
+    if not found:
+      continue
+    paths = [figures.findings(folder / f'{name}.svg', found)]
+    # A line needs two points.
+    if any(len(points) > 1 for points in section['curves'].values()):
+      path = folder / f'{name}.curve.svg'
+      paths.insert(0, figures.curves(path, found, section['curves']))
+    pictures[name] = [path.read_bytes() for path in paths]
   page = html(document, pictures).encode()
   report.write_files(folder, {'experiments.html': page})
 
@@ -168,7 +185,9 @@ def tables(section: Mapping[str, Any]) -> list[Table]:
     rows = tuple((each, cells[system, each]) for each in measures)
     found.append(Table(('measure', system), rows))
   if pairs:
-    head = ('comparison', 'measure', 'found (expected)', 'p', 'p, corrected')
+    known = any(each['truth'] is not None for each in pairs)
+    found_head = 'found (expected)' if known else 'found'
+    head = ('comparison', 'measure', found_head, 'p', 'p, corrected')
     rows = tuple(
       (
         f'{each["system"]} – {each["against"]}',
@@ -191,25 +210,17 @@ def _check(document: Mapping[str, Any]) -> None:
 
 
 def _summary(document: Mapping[str, Any]) -> str:
-  settings = document['about']['settings']
   held, of = (
     sum(section['recovered'][key] for section in document['sections'])
     for key in ('held', 'of')
   )
-  return (
-    f'{settings["num_groups"]} simulated groups, whose positions are known, '
-    f'rated statements. Each number is a mean over groups, with a 95% interval '
-    f'of {settings["num_draws"]:,} draws of groups (seed {settings["seed"]}) '
-    'in brackets, and in parentheses what it is expected to be. '
-    f'{held} of {of} intervals hold what is expected. What people say and how '
-    'they rate is made up: this tests the pipeline, and says nothing of real '
-    'people.'
-  )
+  found = f' {held} of {of} intervals hold what is expected.' if of else ''
+  return document['introduction'] + found
 
 
 def _verdict(section: Mapping[str, Any]) -> str:
   held, of = (section['recovered'][key] for key in ('held', 'of'))
-  return f'{held} of {of} intervals hold what is expected.'
+  return f'{held} of {of} intervals hold what is expected.' if of else ''
 
 
 def _left_out(section: Mapping[str, Any]) -> list[str]:

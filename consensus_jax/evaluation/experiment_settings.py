@@ -80,6 +80,15 @@ class Experiments:
   questions: str | None = None
   benchmarks: Sequence[str] = ()
 
+  title = 'Experiments on simulated participants'
+  introduction = (
+    'Simulated groups, whose positions are known, rated statements. Each '
+    'number is a mean over groups, with a 95% interval of draws of whole '
+    'groups in brackets, and in parentheses what it is expected to be. What '
+    'people say and how they rate is made up: this tests the pipeline, and '
+    'says nothing of real people.'
+  )
+
   def __post_init__(self):
     for name, known in (
       ('experiments', NAMES),

@@ -160,6 +160,57 @@ def findings(path: Path, found: Sequence[Mapping[str, Any]]) -> pathlib.Path:
   return _picture(path, (7.0, 1.2 + 0.35 * len(rows)), paint)
 
 
+def curves(
+  path: Path,
+  found: Sequence[Mapping[str, Any]],
+  systems: Mapping[str, Sequence[Sequence[Any]]],
+) -> pathlib.Path:
+  """A measure over a number, a line with its interval for each system.
+
+  Args:
+    path: of the SVG.
+    found: findings as JSON values; their first measure is shown.
+    systems: by name, a number and the system of `found` of each point.
+
+  Raises:
+    InputError: if the file cannot be written.
+  """
+  measure = found[0]['measure']
+  by_system = {
+    each['system']: each for each in found if each['measure'] == measure
+  }
+
+  def paint(axes):
+    for index, (name, points) in enumerate(systems.items()):
+      some = [(n, by_system[each]) for n, each in points if each in by_system]
+      numbers = [number for number, _ in some]
+      value, low, high = np.array(
+        [
+          [each['estimate']['interval'][k] for k in ('value', 'low', 'high')]
+          for _, each in some
+        ],
+        float,
+      ).T
+      truths = np.array([each['truth'] for _, each in some], float)
+      color = f'C{index}'
+      axes.plot(numbers, value, 'o-', color=color, label=name)
+      axes.fill_between(numbers, low, high, color=color, alpha=0.15)
+      axes.plot(numbers, truths, ':', color=color)
+    ticks = sorted({number for each in systems.values() for number, _ in each})
+    axes.set_xscale('log', base=2)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel='best of so many candidates', ylabel=measure)
+    axes.legend(
+      title='95% interval; dotted: expected',
+      loc='lower center',
+      bbox_to_anchor=(0.5, 1),
+      ncols=len(systems),
+    )
+
+  return _picture(path, (7.0, 4.5), paint)
+
+
 def calibration_bins(
   cases: Sequence[Case], rewards: Rewards
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

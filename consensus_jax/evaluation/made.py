@@ -171,7 +171,15 @@ def candidates(
 def chosen(
   group: LatentGroup, outcome: Outcome, choice: Choice
 ) -> LatentStatement | None:
-  """The best of the first candidates; None if all of them are refused.
+  """The best of the first candidates, read; None if all of them are refused."""
+  best = winner(outcome, choice)
+  if best is None:
+    return None
+  return statements.read(group.question, outcome.candidates[best].text)
+
+
+def winner(outcome: Outcome, choice: Choice) -> int | None:
+  """Which of the first candidates is chosen; None if all are refused.
 
   A candidate does not depend on how many there are, so the first N of more are
   a draw of N.
@@ -187,7 +195,7 @@ def chosen(
   if np.isnan(rewards).any(1).all():
     return None
   # In chunks, only the winner is computed and not all that changes it.
-  winner = aggregate(
+  return aggregate(
     rewards,
     alphas=(choice.alpha,),
     chunk=rewards.shape[1],
@@ -196,9 +204,6 @@ def chosen(
     utility=UtilityMap(choice.utility),
     seed=choice.seed,
   ).winner
-  if winner is None:
-    return None
-  return statements.read(group.question, some[winner].text)
 
 
 def _kept(

@@ -24,6 +24,11 @@ from consensus_jax.data.records import JudgedDeliberation, Member
 from consensus_jax.evaluation.groups import Group, draw_groups
 from consensus_jax.strict_json import InputError
 
+# Between the id of a conversation and the number of a group.
+_MARK = '/replay/'
+# Groups that are drawn for each that is wanted, as most share members.
+_SPARE = 20
+
 AGREEMENT_OF_VOTE: Mapping[int, int] = {1: 7, 0: 4, -1: 1}
 
 
@@ -70,10 +75,55 @@ def draw(
   places: Counter[str] = Counter()
   found = []
   for group in groups:
-    name = f'{group.conversation}/replay/{places[group.conversation]}'
+    name = f'{group.conversation}{_MARK}{places[group.conversation]}'
     places[group.conversation] += 1
     found.append(_record(name, by_id[group.conversation], group))
   return tuple(found), missing
+
+
+def draw_apart(
+  records: Iterable[JudgedDeliberation],
+  *,
+  per_conversation: int,
+  size: int = 5,
+  fewest: int = 8,
+  most: int = 16,
+  seed: int = 0,
+) -> tuple[tuple[JudgedDeliberation, ...], tuple[Exclusion, ...]]:
+  """As `draw`, groups without a common member: an independent sample.
+
+  Of many groups that are drawn, those whose members are in none before.
+  """
+  records = tuple(records)
+  drawn, _ = draw(
+    records,
+    per_conversation=_SPARE * per_conversation,
+    size=size,
+    fewest=fewest,
+    most=most,
+    seed=seed,
+  )
+  tally, found = Tally(), []
+  for record in records:
+    seen: set[str] = set()
+    apart: list[JudgedDeliberation] = []
+    for group in drawn:
+      names = {member.participant for member in group.members}
+      if conversation_of(group) == record.id and not names & seen:
+        apart.append(group)
+        seen |= names
+    found += apart[:per_conversation]
+    missing = per_conversation - len(apart[:per_conversation])
+    reason = (
+      f'no {size} further people with {fewest} common statements were drawn'
+    )
+    tally.add('group', reason, record.id, missing)
+  return tuple(found), tally.exclusions()
+
+
+def conversation_of(group: JudgedDeliberation) -> str:
+  """The id of the record that a group was drawn from."""
+  return group.id.rpartition(_MARK)[0]
 
 
 def answers(

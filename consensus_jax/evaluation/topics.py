@@ -77,8 +77,10 @@ def _difference(values, expected, out, system, draws) -> Finding:
       )
     return inside - outside
 
-  known = ~np.isnan(values.values)
-  truth = expected[known & ~out].mean() - expected[known & out].mean()
+  known = ~np.isnan(values.values) & ~np.isnan(expected)
+  truth = np.nan
+  if (known & out).any() and (known & ~out).any():
+    truth = expected[known & ~out].mean() - expected[known & out].mean()
   return Finding(
     measure=DIFFERENCE,
     system=system,

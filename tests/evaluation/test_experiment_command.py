@@ -7,6 +7,13 @@ import pytest
 from tiny_models import GOLDEN
 
 from consensus_jax import cli
+from consensus_jax.data import record_files
+from consensus_jax.evaluation.latent import (
+  groups,
+  questions,
+  ratings,
+  statements,
+)
 from consensus_jax.language_model import LanguageModel
 
 pytest.importorskip('matplotlib')
@@ -63,7 +70,8 @@ def test_a_random_model_is_recovered_to_be_no_better_than_chance(
     (['--gin.REWARD_MODEL="/absent"'], 'reward_model: there is no /absent'),
     (['--gin.QUESTIONS="/absent"'], 'questions: there is no /absent'),
     (['--gin.NUM_GROUP=3'], "nothing uses a macro 'NUM_GROUP'"),
-    (['--gin.RUN=3'], 'RUN must be @experiment_settings.Experiments()'),
+    (['--gin.RUN=3'], 'RUN must be @experiment_settings.Experiments(), '),
+    (['--shard=2/2'], "--shard: must be I/N with 0 <= I < N, got '2/2'"),
     (['--gin_file=absent.gin'], 'absent.gin: no such gin file'),
   ],
 )
@@ -73,3 +81,59 @@ def test_bad_input_is_told_before_work_begins(
   assert run(tmp_path / 'out', *arguments) == 2
   assert message in capsys.readouterr().err
   assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+  ('file', 'arguments', 'message'),
+  [
+    ('eval_replay', [], 'records: must hold at least one'),
+    ('eval_judgements', [], 'records: must hold at least one'),
+    (
+      'eval_judgements',
+      ['--gin.RECORDS=("absent.jsonl",)'],
+      'absent.jsonl',
+    ),
+    (
+      'eval_replay',
+      ['--gin.RECORDS=("x",)', '--gin.REWARD_MODEL="/absent"'],
+      'reward_model: there is no /absent',
+    ),
+    (
+      'eval_judgements',
+      ['--gin.RECORDS=("x",)', '--shard=0/2'],
+      '--shard: ratings are only counted',
+    ),
+  ],
+)
+def test_other_runs_tell_bad_input(file, arguments, message, tmp_path, capsys):
+  verb = ['evaluate', 'experiments', f'--gin_file=runs/{file}.gin']
+  assert cli.main([*verb, f'--out={tmp_path / "out"}', *arguments]) == 2
+  assert message in capsys.readouterr().err
+
+
+def test_ratings_of_a_study_become_a_report(tmp_path, capsys):
+  drawn = groups.draw_groups(questions.read(), num_groups=6, seed=0)
+  records = [
+    ratings.judge(
+      group,
+      [
+        statements.written(group, kind, seed=0)
+        for kind in ('compromise', 'vague')
+      ],
+      seed=0,
+      consensus=0,
+    )
+    for group in drawn
+  ]
+  path, out = tmp_path / 'study.jsonl', tmp_path / 'out'
+  record_files.write(path, records)
+  verb = ['evaluate', 'experiments', '--gin_file=runs/eval_judgements.gin']
+  arguments = [f'--gin.RECORDS=("{path}",)', '--gin.NUM_DRAWS=50']
+  assert cli.main([*verb, f'--out={out}', *arguments]) == 0
+  text = capsys.readouterr().out
+  assert text == (out / 'experiments.md').read_text()
+  assert text.startswith('# What people said of statements\n')
+  assert 'compromise – vague' in text and 'expected' not in text
+  document = json.loads((out / 'experiments.json').read_text())
+  names = [section['name'] for section in document['sections']]
+  assert names == ['systems', 'reliability', 'topics', 'positions']

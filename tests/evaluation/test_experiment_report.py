@@ -37,8 +37,11 @@ def document():
     about='Against a vague statement.',
     findings=findings.corrected(found),
     left_out=rated.left_out,
+    curves={'ours': ((1, 'vague'), (2, 'compromise'), (4, 'absent'))},
   )
-  return experiment_report.document([section], about=ABOUT)
+  return experiment_report.document(
+    [section], title='<i>Rated</i>', introduction='By hand.', about=ABOUT
+  )
 
 
 def test_tables_say_what_the_document_holds(document):
@@ -69,14 +72,42 @@ def test_a_folder_holds_a_page_that_needs_nothing_else(document, tmp_path):
     'experiments.html',
     'experiments.json',
     'experiments.md',
+    'selection.curve.svg',
     'selection.svg',
   ]
   assert json.loads((tmp_path / 'experiments.json').read_text()) == document
   page = (tmp_path / 'experiments.html').read_text()
-  assert '&lt;b&gt;Compromise' in page and '<script' not in page
+  assert (
+    '<h1>&lt;i&gt;Rated' in page
+    and '&lt;b&gt;Compromise' in page
+    and '<script' not in page
+  )
   assert 'src="http' not in page and 'href=' not in page
-  picture = base64.b64encode((tmp_path / 'selection.svg').read_bytes()).decode()
-  assert picture in page
+  for name in ('selection.svg', 'selection.curve.svg'):
+    picture = base64.b64encode((tmp_path / name).read_bytes()).decode()
+    assert picture in page
+  curve = (tmp_path / 'selection.curve.svg').read_text()
+  for text in ('best of so many candidates', 'mean agreement', 'ours'):
+    assert f'<!-- {text} -->' in curve
+
+
+def test_what_is_not_known_is_not_told(document, tmp_path):
+  (section,) = document['sections']
+  unknown = {
+    **document,
+    'sections': [
+      {
+        **section,
+        'curves': {},
+        'recovered': {'held': 0, 'of': 0},
+        'findings': [{**each, 'truth': None} for each in section['findings']],
+      }
+    ],
+  }
+  text = experiment_report.markdown(unknown)
+  assert 'expected' not in text
+  experiment_report.write(tmp_path, unknown)
+  assert not (tmp_path / 'selection.curve.svg').exists()
 
 
 def test_documents_of_another_schema_are_refused(document):
