@@ -35,7 +35,7 @@ def standing(
   """Reads where a participant stands."""
   row = view.participant(connection, participant)
   answers = view.answers_of(connection, participant)
-  group = stages.group_of(connection, participant)
+  group = view.group_of(connection, participant)
   place = steps.current(protocol, row.state, answers, group)
   return Standing(row, answers, group, place)
 
@@ -90,7 +90,7 @@ def content(
       }
     case 'rank':
       order = statement_order(protocol, at)
-      texts = view.texts(connection, list(order))
+      texts = view.texts(connection, order)
       return shown | {
         'statements': [{'id': str(name), 'text': texts[name]} for name in order]
       }

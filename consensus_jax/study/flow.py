@@ -43,7 +43,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from consensus_jax.strict_json import InputError
-from consensus_jax.study import candidates, contents, lobby, stages, view
+from consensus_jax.study import (
+  candidates,
+  contents,
+  lobby,
+  stages,
+  view,
+  winners,
+)
 from consensus_jax.study.answers import check, check_draft
 from consensus_jax.study.protocol import Ending, Protocol
 from consensus_jax.study.steps import Step
@@ -62,6 +69,7 @@ __all__ = [
   'current_step',
   'is_paused',
   'pause',
+  'prepare',
   'resume',
   'save_draft',
   'submit',
@@ -84,6 +92,14 @@ class Submission:
   """
 
   status: Literal['stored', 'same', 'late']
+
+
+def prepare(protocol: Protocol) -> None:
+  """Compiles what `submit` and `tick` need; to be called before serving.
+
+  It takes seconds once in a process, which the first group would wait for.
+  """
+  winners.prepare(protocol)
 
 
 def current_key(connection: sa.Connection, participant: str) -> str:

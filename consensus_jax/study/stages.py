@@ -25,17 +25,6 @@ MAKING = {'candidates': 0, 'revisions': 1}
 _JUDGING = {'ratings': 0, 'revised_ratings': 1}
 
 
-def group_of(connection: sa.Connection, participant: str) -> GroupView | None:
-  """The group of a participant, running or over; None before the first."""
-  group_id = view.latest_group(connection, participant)
-  if group_id is None:
-    return None
-  return dataclasses.replace(
-    view.group(connection, group_id),
-    prefix=view.prefix(connection, participant, group_id),
-  )
-
-
 def refresh(
   connection: sa.Connection,
   protocol: Protocol,
@@ -49,7 +38,7 @@ def refresh(
     protocol,
     row.state,
     view.answers_of(connection, participant),
-    group_of(connection, participant),
+    view.group_of(connection, participant),
   )
   if place.key == row.step_key:
     return
@@ -120,7 +109,7 @@ def advance(
     moved = True
     if len(names) < protocol.min_group_size:
       _abandon(connection, group_id, now=now)
-    elif _may_go_on(connection, protocol, group, names):
+    elif _may_go_on(connection, protocol, group):
       _next_stage(connection, protocol, group, names, now=now)
     else:
       break
@@ -174,10 +163,7 @@ def open_question(group: GroupView) -> GroupQuestion:
 
 
 def _may_go_on(
-  connection: sa.Connection,
-  protocol: Protocol,
-  group: GroupView,
-  names: list[str],
+  connection: sa.Connection, protocol: Protocol, group: GroupView
 ) -> bool:
   question = open_question(group)
   if question.stage in MAKING:
@@ -189,14 +175,10 @@ def _may_go_on(
       )
     ).scalar_one()
     return state in ('done', 'failed')
-  answered = view.answered_keys(connection, names)
-  for name in names:
-    own = dataclasses.replace(
-      group, prefix=view.prefix(connection, name, group.id)
-    )
-    if any(
-      place.key not in answered[name] for place in steps.of_group(protocol, own)
-    ):
+  answered = view.answered_by_members(connection, group.id)
+  for prefix, keys in answered.values():
+    own = dataclasses.replace(group, prefix=prefix)
+    if any(place.key not in keys for place in steps.of_group(protocol, own)):
       return False
   return True
 
