@@ -266,8 +266,8 @@ def _place(site: Site, step: Step) -> str:
 
 def _link(site: Site, request: Request) -> Response:
   session = _require_session(site, request)
-  address = request.url_for('_continue', token=session.token)
-  return site.renderer.render('link.html', address=str(address))
+  address = f'{request.base_url}continue/{session.token}'
+  return site.renderer.render('link.html', address=address)
 
 
 def _leave(site: Site, request: Request) -> Response:
