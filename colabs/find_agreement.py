@@ -64,9 +64,8 @@ NUM_CANDIDATES, MAX_TOKENS = {'default': (16, 160), 'test': (3, 24)}[size]
 # %%
 # @title A question and what people think of it { display-mode: "form" }
 # "Name: opinion". Leave a line empty to have fewer people.
-question = (
-  'Should our town close its main street to cars?'  # @param {type: "string"}
-)
+# fmt: off
+question = 'Should our town close its main street to cars?'  # @param {type: "string"}
 person_1 = 'Maya: Yes. My children walk along it to school, and a street without cars is where a town meets.'  # @param {type: "string"}
 person_2 = 'Oskar: No. I run the hardware shop. People fetch heavy things by car, and if they cannot, they drive to the mall.'  # @param {type: "string"}
 person_3 = 'Lena: I would try it on Saturdays first and count who comes, before anybody loses a living over it.'  # @param {type: "string"}
@@ -74,6 +73,7 @@ person_4 = 'Tariq: I use a wheelchair. Whatever you do, let me be dropped at the
 person_5 = ''  # @param {type: "string"}
 person_6 = ''  # @param {type: "string"}
 seed = 0  # @param {type: "integer"}
+# fmt: on
 
 from consensus_jax import Deliberation, Opinion
 
