@@ -31,6 +31,13 @@ __all__ = [
 
 _MIGRATIONS = pathlib.Path(__file__).parent / 'migrations'
 _BUSY_SECONDS = 20
+# Errors of a database that works.
+_OUR_FAULTS = (
+  sa.exc.DataError,
+  sa.exc.IntegrityError,
+  sa.exc.NotSupportedError,
+  sa.exc.ProgrammingError,
+)
 # Any number, the same for all processes of a study.
 _POSTGRESQL_LOCK = 7_302_023_281
 # Within a process, a lock is fairer than SQLite's way to sleep and ask again.
@@ -202,7 +209,9 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 def _storage_errors() -> Iterator[None]:
   try:
     yield
-  except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+  except (sa.exc.DatabaseError, sa.exc.InterfaceError) as error:
+    if isinstance(error, _OUR_FAULTS):
+      raise
     reason = ' '.join(str(error.orig).split())
     raise StorageError(reason) from error
   except sa.exc.TimeoutError as error:
