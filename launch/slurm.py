@@ -144,8 +144,8 @@ def script(batch: Batch, job: jobs.Job) -> str:
     'step=$!',
     'wait "$step"',
     'code=$?',
-    '# A trap ends `wait` early.',
-    'while kill -0 "$step" 2> /dev/null; do wait "$step"; code=$?; done',
+    '# The trap ends `wait` early.',
+    'if [ -n "$again" ]; then wait "$step"; code=$?; fi',
     '# Time was up, or a process was lost. Not so if someone cancelled it.',
     f'case "$code" in {_LOST}) again=yes ;; esac',
     f'if [ -n "$again" ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt '

@@ -1,4 +1,4 @@
-"""Programs on the PATH that note what they are told, and answer as they must."""
+"""Programs on the PATH that note what they are told, and answer as told."""
 
 import json
 import pathlib
