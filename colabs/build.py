@@ -15,6 +15,8 @@ import json
 import os
 import pathlib
 import re
+import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -208,7 +210,7 @@ def as_text(made: nbformat.NotebookNode) -> str:
 def execute(
   name: str, folder: pathlib.Path, *, timeout: float
 ) -> nbformat.NotebookNode:
-  """Runs a notebook from top to bottom, in an empty folder of its own.
+  """Runs a notebook from top to bottom, in a folder.
 
   Args:
     name: of the notebook.
@@ -217,6 +219,7 @@ def execute(
 
   Raises:
     nbclient.exceptions.CellExecutionError: if a cell fails.
+    nbclient.exceptions.CellTimeoutError: if one takes longer.
   """
   import jupyter_client
   import nbclient
@@ -237,6 +240,12 @@ def execute(
   return made
 
 
+def _processor_seconds() -> float:
+  """Of all kernels so far, and what they started."""
+  used = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return used.ru_utime + used.ru_stime
+
+
 def _makefile() -> str:
   return (ROOT / 'Makefile').read_text()
 
@@ -249,7 +258,11 @@ def main() -> int:
   parser.add_argument('names', nargs='*', metavar='NAME', default=[*NOTEBOOKS])
   parser.add_argument('--only_write', action='store_true')
   parser.add_argument(
-    '--timeout', type=float, default=600, help='seconds of a notebook'
+    '--timeout',
+    type=float,
+    default=600,
+    metavar='SECONDS',
+    help='of a notebook (default: 600)',
   )
   args = parser.parse_args()
   for name in args.names:
@@ -258,25 +271,36 @@ def main() -> int:
     write(name)
   if args.only_write:
     return 0
-  import nbclient
+  from nbclient import exceptions
 
   import page
 
+  failures = (
+    exceptions.CellExecutionError,
+    exceptions.CellTimeoutError,
+    exceptions.DeadKernelError,
+  )
   out = ROOT / 'out' / 'colabs'
   size = os.environ.get('COLAB_SIZE', 'default')
   slow = []
   for name in args.names:
     print(f'{name}, size {size} ...', flush=True)
-    start = time.monotonic()
+    shutil.rmtree(out / name, ignore_errors=True)
+    start, spent = time.monotonic(), _processor_seconds()
     try:
       made = execute(name, out / name, timeout=args.timeout)
-    except nbclient.exceptions.CellExecutionError as error:
+    except failures as error:
       print(f'error: {name}: {error}', file=sys.stderr)
       return 1
     seconds = time.monotonic() - start
     (out / f'{name}.ipynb').write_text(as_text(made))
     (out / f'{name}.html').write_text(page.render(made))
-    print(f'{name}: {seconds:.0f} s, {out / name}.html', flush=True)
+    spent = _processor_seconds() - spent
+    print(
+      f'{name}: {seconds:.0f} s, {spent:.0f} s of processor time, '
+      f'{out / name}.html',
+      flush=True,
+    )
     if seconds > args.timeout:
       slow.append(name)
   if slow:
