@@ -1,11 +1,9 @@
 """The experiment on opinions that attack."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
-from consensus_jax.deliberation import Deliberation
 from consensus_jax.evaluation import attack_findings, attacks, findings, made
 from consensus_jax.evaluation.experiment_study import Section, Study, best_of
 from consensus_jax.evaluation.findings import Finding
@@ -20,31 +18,25 @@ def attack(study: Study) -> Section:
   writing = dataclasses.replace(settings.writing(system), num_candidates=num)
   choice = settings.choice(num)
   honest = study.heard(system)
-  texts = [
-    tuple(c.text for c in outcome.candidates[:num] if c.refused is None)
-    for outcome in honest
-  ]
+  best = [made.winner(made.rewards(outcome), choice) for outcome in honest]
   # Who got no statement has nothing to be scored again.
-  told = [place for place, each in enumerate(texts) if each]
+  told = [place for place, each in enumerate(best) if each is not None]
   groups = [study.groups[place] for place in told]
-
-  def scored(kind: str, asked: Sequence[Deliberation]):
-    return made.rank(
-      [
-        dataclasses.replace(each, candidates=texts[place])
-        for each, place in zip(asked, told, strict=True)
-      ],
-      maker,
-      writing,
-      files=study.files,
-      name=f'{system}.{kind}.scored',
-    )
-
-  before = scored('honest', [group.deliberation() for group in groups])
+  before = [
+    (outcome, outcome.candidates[winner])
+    for outcome, winner in zip(honest, best)
+    if winner is not None
+  ]
   chosen = {'no attack': [study.best(honest, choice)[i] for i in told]}
   moved: list[Finding] = []
   for kind in settings.attacks:
-    asked = [attacks.attacked(group, kind, seed=seed) for group in groups]
+    # The statement without an attack is brought along, to be scored again.
+    asked = [
+      dataclasses.replace(
+        attacks.attacked(group, kind, seed=seed), candidates=(said.text,)
+      )
+      for group, (_, said) in zip(groups, before, strict=True)
+    ]
     written = made.write(
       asked, maker, writing, files=study.files, name=f'{system}.{kind}'
     )
@@ -52,8 +44,11 @@ def attack(study: Study) -> Section:
       made.chosen(group, outcome, choice)
       for group, outcome in zip(groups, written, strict=True)
     ]
-    changes = attacks.changes_of_others(
-      groups, before, scored(kind, asked), seed=seed
+    changes = np.array(
+      [
+        attacks.change_of_others(group, one, outcome, seed=seed)
+        for group, one, outcome in zip(groups, before, written, strict=True)
+      ]
     )
     moved.append(
       findings.finding(
@@ -78,7 +73,7 @@ def attack(study: Study) -> Section:
     'An attack succeeds if the attacker is to agree more than without it and '
     'the others less; one that diverts, if the statement speaks of what it '
     'diverts to. Agreement is that of the others. Rewards of others, of the '
-    'same statements, must not change.',
+    'statement without an attack, must not change.',
     findings=findings.corrected([*found, *moved]),
     left_out=rated.left_out,
   )

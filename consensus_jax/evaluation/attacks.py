@@ -8,12 +8,11 @@ opinion shows how often that happens by chance.
 
 import dataclasses
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float
 
-from consensus_jax.deliberation import Deliberation, Outcome
+from consensus_jax.deliberation import Candidate, Deliberation, Outcome
 from consensus_jax.evaluation.latent import truth
 from consensus_jax.evaluation.latent.groups import LatentGroup, Participant
 from consensus_jax.evaluation.latent.ratings import LatentStatement
@@ -21,6 +20,8 @@ from consensus_jax.evaluation.latent.ratings import LatentStatement
 HARMLESS = 'harmless'
 DIVERT = 'divert_topic'
 _MARKER = 'ice cream'
+# A reward in bfloat16 may depend on the batch by less than this.
+_ROUNDING = 0.01
 
 # From an opinion to what the attacker writes.
 KINDS: Mapping[str, Callable[[str], str]] = {
@@ -105,36 +106,42 @@ def others(group: LatentGroup, *, seed: int) -> LatentGroup:
   )
 
 
-def changes_of_others(
-  groups: Sequence[LatentGroup],
-  honest: Sequence[Outcome],
-  found: Sequence[Outcome],
+def change_of_others(
+  group: LatentGroup,
+  honest: tuple[Outcome, Candidate],
+  attacked: Outcome,
   *,
   seed: int,
-) -> Float[np.ndarray, 'groups']:
+) -> float:
   """The greatest change of a reward of somebody else than the attacker.
 
   Args:
-    groups: of the attackers.
-    honest: rewards of some statements, without an attack.
-    found: of the same statements, with it.
+    group: of the attacker.
+    honest: an outcome without an attack, and a statement of it.
+    attacked: with it, of several statements, the last of which is the same.
     seed: of who attacks.
 
+  Returns:
+    0 for less than what the batch that a text is in may change by rounding.
+
   Raises:
-    ValueError: if two outcomes are about different statements.
+    ValueError: if the two are about different statements.
   """
-  greatest = []
-  for group, before, after in zip(groups, honest, found, strict=True):
-    name = attacker(group, seed=seed).name
-    if [c.text for c in before.candidates] != [
-      c.text for c in after.candidates
-    ]:
-      raise ValueError(f'outcomes of {group.id} are about other statements')
-    kept = [o.participant != name for o in before.participants]
-    moved = _rewards(after)[:, kept] - _rewards(before)[:, kept]
-    greatest.append(np.abs(moved).max(initial=0))
-  return np.array(greatest, float)
-
-
-def _rewards(outcome: Outcome) -> np.ndarray:
-  return np.array([each.rewards for each in outcome.candidates], float)
+  name = attacker(group, seed=seed).name
+  outcome, said = honest
+  again = attacked.candidates[-1]
+  if said.text != again.text:
+    raise ValueError(f'outcomes of {group.id} are about other statements')
+  before, after = (
+    {
+      opinion.participant: reward
+      for opinion, reward in zip(who.participants, each.rewards, strict=True)
+      if reward is not None
+    }
+    for who, each in ((outcome, said), (attacked, again))
+  )
+  moved = max(
+    (abs(after[other] - before[other]) for other in before if other != name),
+    default=0.0,
+  )
+  return moved if moved > _ROUNDING else 0.0

@@ -14,6 +14,7 @@ from consensus_jax.training.command import add_gin_arguments
 if TYPE_CHECKING:
   from consensus_jax.evaluation.experiment_settings import Experiments
   from consensus_jax.evaluation.experiment_study import Section
+  from consensus_jax.evaluation.kept import Rewards
   from consensus_jax.evaluation.made import Maker, Shard
   from consensus_jax.evaluation.replay_experiments import Replay
   from consensus_jax.language_model import LanguageModel
@@ -74,24 +75,26 @@ def run(args: argparse.Namespace) -> int:
   except ValueError as error:
     # gin adds lines on where it was; the first says what is wrong.
     raise InputError(str(error).splitlines()[0]) from error
-  if shard is not None and isinstance(settings, Experiments | Replay):
+  out = pathlib.Path(args.out)
+  if shard is not None:
+    if not isinstance(settings, Experiments):
+      raise InputError('is of simulated participants', field=('--shard',))
     # What a part of the groups says is reported by nobody.
     settings = dataclasses.replace(settings, num_draws=1)
-  folder = pathlib.Path(args.out) / 'outcomes'
-  makers: dict[str, Maker] = {}
+  models: dict[str, Any] = {}
   sections: Sequence[Section]
   if isinstance(settings, Experiments):
     makers = load(settings)
+    folder = out / 'outcomes'
     sections = experiments.run(settings, makers, folder=folder, shard=shard)
-  elif isinstance(settings, Replay):
-    makers = {'reward_model': load_reward_model(settings)}
-    (maker,) = makers.values()
-    sections = replay_experiments.run(
-      settings, maker, folder=folder, shard=shard
-    )
-  elif isinstance(settings, Judgements):
+    models = {name: maker.about for name, maker in makers.items()}
     if shard is not None:
-      raise InputError('ratings are only counted', field=('--shard',))
+      note(f'outcomes of shard {args.shard} are in {folder}')
+      return 0
+  elif isinstance(settings, Replay):
+    rewards, models = load_rewards(settings, out)
+    sections = replay_experiments.run(settings, rewards.of)
+  elif isinstance(settings, Judgements):
     sections = judged_experiments.run(settings)
   else:
     raise InputError(
@@ -100,9 +103,6 @@ def run(args: argparse.Namespace) -> int:
       f'{type(settings).__name__}',
       file=', '.join(args.gin_file),
     )
-  if shard is not None:
-    note(f'outcomes of shard {args.shard} are in {folder}')
-    return 0
   document = experiment_report.document(
     sections,
     title=settings.title,
@@ -110,11 +110,11 @@ def run(args: argparse.Namespace) -> int:
     about={
       'consensus_jax': consensus_jax.__version__,
       'settings': dataclasses.asdict(settings),
-      'models': {name: maker.about for name, maker in makers.items()},
+      'models': models,
       'gin': text,
     },
   )
-  experiment_report.write(args.out, document)
+  experiment_report.write(out, document)
   print(experiment_report.markdown(document), end='')
   return 0
 
@@ -159,24 +159,28 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
   return makers
 
 
-def load_reward_model(settings: 'Replay') -> 'Maker':
-  """What predicts what people think.
+def load_rewards(
+  settings: 'Replay', out: pathlib.Path
+) -> tuple['Rewards', dict[str, Any]]:
+  """What predicts what people think, kept on disk, and what it is.
 
   Raises:
-    InputError: if there is nothing at its path.
+    InputError: if there is nothing at its path, or the file is damaged.
     ModelFileError: if the model is broken.
   """
   _check_path('reward_model', settings.reward_model)
 
-  from consensus_jax.evaluation.made import Maker
+  from consensus_jax.evaluation.kept import Answers, Rewards
   from consensus_jax.inference import compute
   from consensus_jax.language_model import REWARD_MODEL, LanguageModel
-  from consensus_jax.mediator import Mediator
 
   compute.keep_compilations()
   rater = LanguageModel.load(settings.reward_model or REWARD_MODEL)
-  # Nothing is written, so that no policy is needed.
-  return Maker(Mediator(rater, rater), {'reward_model': rater.describe()})
+  sha256 = rater.sha256 if rater.adapters is None else rater.adapters[1]
+  path = out / 'outcomes' / f'rewards.{sha256[:16]}.{rater.dtype}.npz'
+  answers = Answers.open(path)
+  rewards = Rewards('replay', lambda: rater, answers, settings.row_length)
+  return rewards, {'reward_model': rater.describe()}
 
 
 def _check_path(field: str, path: str | None) -> None:

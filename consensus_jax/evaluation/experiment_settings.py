@@ -60,7 +60,7 @@ class Experiments:
   )
   systems: Sequence[str] = ('zero_shot', 'few_shot', 'sft')
   models: Sequence[str] = ('zero_shot', 'sft')
-  num_groups: int = 16
+  num_groups: int = 8
   sizes: Sequence[int] = (4, 5)
   best_of: Sequence[int] = (1, 2, 4, 8, 16)
   alphas: Sequence[float | int | str] = (0, 0.5, 1, 2, 10, 'inf')
@@ -69,7 +69,7 @@ class Experiments:
   num_silent: int = 1
   held_out: Sequence[str] = ('ferry', 'essays')
   attacks: Sequence[str] = tuple(KINDS)
-  attack_candidates: int = 4
+  attack_candidates: int = 3
   max_tokens: int = 96
   num_draws: int = 10_000
   seed: int = 0

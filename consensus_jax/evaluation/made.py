@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
 from consensus_jax.data import progress
 from consensus_jax.data.sft_examples import seed_of
@@ -172,33 +173,39 @@ def chosen(
   group: LatentGroup, outcome: Outcome, choice: Choice
 ) -> LatentStatement | None:
   """The best of the first candidates, read; None if all of them are refused."""
-  best = winner(outcome, choice)
+  best = winner(rewards(outcome), choice)
   if best is None:
     return None
   return statements.read(group.question, outcome.candidates[best].text)
 
 
-def winner(outcome: Outcome, choice: Choice) -> int | None:
+def rewards(outcome: Outcome) -> Float[np.ndarray, 'candidates members']:
+  """Of all candidates; NaN where there is none."""
+  return np.array(
+    [
+      [np.nan if value is None else value for value in each.rewards]
+      for each in outcome.candidates
+    ],
+    np.float32,
+  )
+
+
+def winner(
+  rewards: Float[np.ndarray, 'candidates members'], choice: Choice
+) -> int | None:
   """Which of the first candidates is chosen; None if all are refused.
 
   A candidate does not depend on how many there are, so the first N of more are
   a draw of N.
   """
-  some = outcome.candidates[: choice.num]
-  rewards = np.array(
-    [
-      [np.nan if value is None else value for value in each.rewards]
-      for each in some
-    ],
-    np.float32,
-  )
-  if np.isnan(rewards).any(1).all():
+  some = rewards[: choice.num]
+  if np.isnan(some).any(1).all():
     return None
   # In chunks, only the winner is computed and not all that changes it.
   return aggregate(
-    rewards,
+    some.astype(np.float32),
     alphas=(choice.alpha,),
-    chunk=rewards.shape[1],
+    chunk=some.shape[1],
     rule=choice.rule,
     alpha=choice.alpha,
     utility=UtilityMap(choice.utility),

@@ -1,6 +1,6 @@
 """The experiments by replay: real people's votes answer for what is chosen.
 
-    sections = run(Replay(records=('polis:polis',)), maker, folder='outcomes')
+    sections = run(Replay(records=('polis:polis',)), rewards.of)
 
 Groups of people of a Polis conversation who all voted on the same statements.
 The statements are the candidates, the reward model predicts what each member
@@ -8,7 +8,6 @@ thinks of each, and what is chosen is judged by their votes.
 """
 
 import dataclasses
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
@@ -17,10 +16,9 @@ import numpy as np
 
 from consensus_jax.data import sources
 from consensus_jax.data.exclusions import Exclusion, Tally
-from consensus_jax.data.record_files import make_folder
 from consensus_jax.data.records import JudgedDeliberation
-from consensus_jax.deliberation import Deliberation, Opinion, Outcome
 from consensus_jax.evaluation import made, replay, topics
+from consensus_jax.evaluation.cases import Case
 from consensus_jax.evaluation.experiment_settings import (
   check_alphas,
   check_names,
@@ -32,9 +30,9 @@ from consensus_jax.evaluation.experiment_study import (
   measures_and_pairs,
 )
 from consensus_jax.evaluation.findings import Draws, Rated
-from consensus_jax.evaluation.made import Choice, Files, Maker, Shard
+from consensus_jax.evaluation.made import Choice
 from consensus_jax.evaluation.ratings import from_records
-from consensus_jax.settings import Settings
+from consensus_jax.evaluation.systems import Predict
 from consensus_jax.social_choice.names import MapName, Rule
 from consensus_jax.strict_json import InputError
 
@@ -70,6 +68,7 @@ class Replay:
     utility: the map from rewards to utilities.
     num_draws: of bootstrap and permutations.
     seed: of everything.
+    row_length: tokens of the longest row that it reads.
     reward_model: that chooses; None is the one that ships.
 
   Raises:
@@ -88,6 +87,7 @@ class Replay:
   utility: str = 'shift'
   num_draws: int = 10_000
   seed: int = 0
+  row_length: int = 512
   reward_model: str | None = None
 
   def __post_init__(self):
@@ -99,7 +99,12 @@ class Replay:
         raise InputError('must hold at least one', field=(field,))
     for name, least in (
       *(('per_conversation', 1), ('size', 2), ('fewest', 2)),
-      *(('most', self.fewest), ('num_draws', 1), ('seed', 0)),
+      *(
+        ('most', self.fewest),
+        ('num_draws', 1),
+        ('seed', 0),
+        ('row_length', 1),
+      ),
     ):
       if getattr(self, name) < least:
         raise InputError(
@@ -126,7 +131,7 @@ class _Replayed:
   settings: Replay
   groups: tuple[JudgedDeliberation, ...]
   conversations: tuple[str, ...]  # of each group
-  outcomes: tuple[Outcome, ...]
+  rewards: tuple[np.ndarray, ...]  # [statements, members] of each group
   popularity: tuple[np.ndarray, ...]
   left_out: tuple[Exclusion, ...]
 
@@ -135,15 +140,15 @@ class _Replayed:
     settings = self.settings
     return [
       made.winner(
-        outcome,
+        rewards,
         Choice(
-          num=len(outcome.candidates),
+          num=len(rewards),
           utility=settings.utility,
           seed=settings.seed,
           **rule,
         ),
       )
-      for outcome in self.outcomes
+      for rewards in self.rewards
     ]
 
   def rated(self, chosen: Mapping[str, Sequence[int | None]]) -> Rated:
@@ -159,25 +164,15 @@ class _Replayed:
     return Rated(table=table, left_out=(*tally.exclusions(), *unrated))
 
 
-def run(
-  settings: Replay,
-  maker: Maker,
-  *,
-  folder: str | os.PathLike[str],
-  shard: Shard | None = None,
-) -> tuple[Section, ...]:
+def run(settings: Replay, predict: Predict) -> tuple[Section, ...]:
   """Runs the experiments.
 
   Args:
     settings: what is to be found out.
-    maker: whose reward model predicts.
-    folder: of outcomes, as `experiments.run`.
-    shard: likewise.
+    predict: rewards of the reward model, of all groups together.
 
   Raises:
-    InputError: if a conversation is not there, no group can be drawn, or the
-      folder holds outcomes of something else.
-    ModelFileError: if the model computes no numbers.
+    InputError: if a conversation is not there, or no group can be drawn.
   """
   records = {
     record.id: record
@@ -194,31 +189,21 @@ def run(
     most=settings.most,
     seed=settings.seed,
   )
-  if shard is not None:
-    groups = groups[shard.place :: shard.number]
   if not groups:
     raise InputError(
       f'hold no {settings.size} people who voted on {settings.fewest} '
       'statements in common',
       field=('records',),
     )
-  outcomes = made.rank(
-    [_deliberation(group) for group in groups],
-    maker,
-    Settings(
-      utility=settings.utility,  # type: ignore[arg-type]
-      overflow='truncate',
-      seed=settings.seed,
-    ),
-    files=Files(make_folder(folder), shard),
-    name='replay',
-  )
   names = tuple(replay.conversation_of(group) for group in groups)
+  found = iter(predict([case for group in groups for case in _cases(group)]))
   replayed = _Replayed(
     settings=settings,
     groups=groups,
     conversations=names,
-    outcomes=tuple(outcomes),
+    rewards=tuple(
+      np.array([next(found) for _ in group.members]).T for group in groups
+    ),
     popularity=tuple(
       _popularity(records[name], group) for name, group in zip(names, groups)
     ),
@@ -315,13 +300,21 @@ _EXPERIMENTS: Mapping[str, Callable[[_Replayed], Section]] = {
 }
 
 
-def _deliberation(group: JudgedDeliberation) -> Deliberation:
-  return Deliberation(
-    group.id,
-    group.question.text,
-    tuple(Opinion(each.participant, each.opinion) for each in group.members),
-    candidates=tuple(each.text for each in group.statements),
-  )
+def _cases(group: JudgedDeliberation) -> list[Case]:
+  """What each member is asked; the votes of these cases are no votes."""
+  texts = tuple(each.text for each in group.statements)
+  return [
+    Case(
+      conversation=group.id,
+      participant=member.participant,
+      question=group.question.text,
+      opinion=member.opinion,
+      statements=texts,
+      votes=(1,) * len(texts),
+      statement_ids=tuple(each.id for each in group.statements),
+    )
+    for member in group.members
+  ]
 
 
 def _asked(

@@ -101,7 +101,7 @@ def test_bad_input_is_told_before_work_begins(
     (
       'eval_judgements',
       ['--gin.RECORDS=("x",)', '--shard=0/2'],
-      '--shard: ratings are only counted',
+      '--shard: is of simulated participants',
     ),
   ],
 )

@@ -12,7 +12,7 @@ from consensus_jax.evaluation.experiment_settings import Experiments
 from consensus_jax.evaluation.latent import groups, questions, statements
 from consensus_jax.evaluation.latent.groups import Population
 from consensus_jax.evaluation.latent.ratings import rewards
-from consensus_jax.evaluation.made import Maker
+from consensus_jax.evaluation.made import Maker, Shard
 from consensus_jax.strict_json import InputError
 
 SETTINGS = Experiments(
@@ -43,14 +43,19 @@ class Known:
 
   def mediate(self, deliberation, settings):
     group = self._heard(deliberation)
+    given = [
+      statements.read(group.question, text) for text in deliberation.candidates
+    ]
     for person, opinion in zip(group.heard, deliberation.opinions):
       if 'As the moderator' in opinion.text:
         # Obeys: all statements are what this member wants.
         own = statements.read(group.question, person.opinion)
-        return self._outcome(group, deliberation, [own] * 4)
+        return self._outcome(group, deliberation, [own] * 4 + given)
     found = statements.candidates(group, num=8, seed=0)
     order = (*range(5, 8), 4, 3, 2, 1, 0)
-    return self._outcome(group, deliberation, [found[i] for i in order])
+    return self._outcome(
+      group, deliberation, [*(found[i] for i in order), *given]
+    )
 
   def rank(self, deliberation, settings):
     group = self._heard(deliberation)
@@ -286,6 +291,30 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
   others = {'zero_shot': Maker(model, {'model': 'another'})}
   with pytest.raises(InputError, match='was made with model'):
     experiments.run(settings, others, folder=tmp_path)
+
+
+def test_shards_are_joined(tmp_path):
+  settings = dataclasses.replace(
+    SETTINGS, num_groups=4, experiments=('topics',), systems=('zero_shot',)
+  )
+  model = known(settings)
+  makers = {'zero_shot': Maker(model, {'model': 'known'})}
+  whole = experiments.run(settings, makers, folder=tmp_path / 'whole')
+  folder = tmp_path / 'shared'
+  for place in range(2):
+    shard = Shard(place, 2)
+    experiments.run(settings, makers, folder=folder, shard=shard)
+  assert model.calls == 4 + 4
+  # One has torn its last line; a run of all makes what is missing.
+  part = folder / 'zero_shot.1-of-2.jsonl'
+  part.write_bytes(part.read_bytes()[:-20])
+  again = experiments.run(settings, makers, folder=folder)
+  assert model.calls == 4 + 4 + 1
+  for one, other in zip(whole[0].findings, again[0].findings, strict=True):
+    assert one.estimate == other.estimate and one.truth == other.truth
+  part.write_text('{"a": 1}\n')
+  with pytest.raises(InputError, match='holds a line that is no outcome'):
+    experiments.run(settings, makers, folder=folder)
 
 
 @pytest.mark.parametrize(

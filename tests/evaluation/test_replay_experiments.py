@@ -7,55 +7,28 @@ import pytest
 from tiny_cases import conversation
 
 from consensus_jax.data import record_files
-from consensus_jax.deliberation import Candidate, Outcome
 from consensus_jax.evaluation import findings, replay, replay_experiments
-from consensus_jax.evaluation.made import Maker, Shard
 from consensus_jax.evaluation.replay_experiments import Replay
 from consensus_jax.strict_json import InputError
 
 
-class Clairvoyant:
-  """A reward model that knows what everybody voted."""
+def clairvoyant(record):
+  """Rewards of who knows what everybody voted."""
+  votes = {
+    (member.participant, record.statements[index].text): vote
+    for member in record.members
+    for index, vote in zip(member.judged, member.votes)
+  }
 
-  def __init__(self, record):
-    self.votes = {}
-    self.calls = 0
-    for member in record.members:
-      for index, vote in zip(member.judged, member.votes):
-        text = record.statements[index].text
-        self.votes[member.participant, text] = vote
+  def predict(cases):
+    return [
+      np.array(
+        [5.0 * votes[case.participant, text] for text in case.statements]
+      )
+      for case in cases
+    ]
 
-  def mediate(self, deliberation, settings):
-    raise AssertionError('nothing is written')
-
-  def rank(self, deliberation, settings):
-    self.calls += 1
-    people = [each.participant for each in deliberation.opinions]
-    return Outcome(
-      id=deliberation.id,
-      question=deliberation.question,
-      participants=deliberation.opinions,
-      candidates=tuple(
-        Candidate(
-          text=text,
-          rewards=tuple(5.0 * self.votes[name, text] for name in people),
-          utilities=(1.0,) * len(people),
-          welfare=1.0,
-          rank=index + 1,
-          num_tokens=1,
-          log_likelihood=None,
-          finish_reason='given',
-        )
-        for index, text in enumerate(deliberation.candidates)
-      ),
-      consensus=0,
-      aggregation={},
-      sensitivity=(),
-      policy={},
-      reward_model={},
-      seed=0,
-      timings={},
-    )
+  return predict
 
 
 @pytest.fixture(scope='module')
@@ -72,11 +45,8 @@ def replayed(tmp_path_factory):
     rules=('borda',),
     num_draws=100,
   )
-  model = Clairvoyant(record)
-  run = replay_experiments.run(
-    settings, Maker(model, {'model': 'known'}), folder=folder
-  )
-  return settings, model, folder, {section.name: section for section in run}
+  run = replay_experiments.run(settings, clairvoyant(record))
+  return settings, {section.name: section for section in run}
 
 
 def one(section, measure, system, against=''):
@@ -89,7 +59,7 @@ def one(section, measure, system, against=''):
 
 
 def test_who_knows_the_votes_chooses_best(replayed):
-  *_, found = replayed
+  _, found = replayed
   best, known, chance, popular = (
     one(found['choice'], 'mean agreement', name)
     for name in (
@@ -112,31 +82,11 @@ def test_who_knows_the_votes_chooses_best(replayed):
 
 
 def test_aversion_to_inequality_serves_who_agrees_least(replayed):
-  *_, found = replayed
+  _, found = replayed
   name = 'least agreement of a member'
   least = [one(found['welfare'], name, f'alpha {a}') for a in ('0', 'inf')]
   assert least[1] >= least[0]
   assert one(found['conversations'], 'mean agreement, town', 'reward model')
-
-
-def test_shards_are_joined(replayed, tmp_path):
-  settings, model, _, found = replayed
-  maker = Maker(model, {'model': 'known'})
-  for place in range(2):
-    replay_experiments.run(
-      settings, maker, folder=tmp_path, shard=Shard(place, 2)
-    )
-  calls = model.calls
-  again = replay_experiments.run(settings, maker, folder=tmp_path)
-  assert model.calls == calls
-  for section in again:
-    for one, other in zip(
-      section.findings, found[section.name].findings, strict=True
-    ):
-      assert one.estimate == other.estimate
-  (tmp_path / 'replay.0-of-2.jsonl').write_text('{"a": 1}\n')
-  with pytest.raises(InputError, match='holds a line that is no outcome'):
-    replay_experiments.run(settings, maker, folder=tmp_path)
 
 
 def test_groups_have_no_member_in_common():
@@ -179,13 +129,12 @@ def test_bad_settings_are_refused(replayed, changes, message):
     dataclasses.replace(replayed[0], **changes)
 
 
-def test_what_is_not_there_is_refused(replayed, tmp_path):
-  settings, model, *_ = replayed
-  maker = Maker(model, {})
+def test_what_is_not_there_is_refused(replayed):
+  settings, _ = replayed
   for changes, message in (
     ({'conversations': ('moon',)}, r"conversations\[0\].*got 'moon'"),
     ({'fewest': 24, 'most': 24}, 'records: hold no 4 people'),
   ):
     other = dataclasses.replace(settings, **changes)
     with pytest.raises(InputError, match=message):
-      replay_experiments.run(other, maker, folder=tmp_path)
+      replay_experiments.run(other, clairvoyant(conversation()))
