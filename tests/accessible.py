@@ -133,7 +133,8 @@ _FOCUS = r"""
 () => {
   const element = document.activeElement;
   if (!element || element === document.body) return null;
-  const shown = element.type === 'radio' ? element.closest('label') : element;
+  const label = element.type === 'radio' && element.closest('label');
+  const shown = label || element;
   const style = getComputedStyle(shown);
   const box = shown.getBoundingClientRect();
   return {

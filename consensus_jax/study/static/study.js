@@ -48,6 +48,7 @@
   const draft = document.querySelector('form[data-draft]');
   const saved = document.querySelector('[data-saved]');
   let unsaved = false;
+  let saving = 0; // The timer.
 
   async function saveDraft() {
     if (!unsaved || leaving) return;
@@ -67,15 +68,15 @@
     unsaved = unsaved || !stored;
     if (saved) saved.textContent = saved.dataset[stored ? 'saved' : 'unsaved'];
     if (saved && !stored) announce(saved.dataset.unsaved);
+    if (!stored) saving = setTimeout(saveDraft, 4000);
   }
 
   if (draft) {
-    let timer = 0;
     draft.addEventListener('input', () => {
       unsaved = true;
       if (saved) saved.textContent = '';
-      clearTimeout(timer);
-      timer = setTimeout(saveDraft, 1500);
+      clearTimeout(saving);
+      saving = setTimeout(saveDraft, 1500);
     });
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) saveDraft();
