@@ -29,18 +29,27 @@ LoadMediator = Callable[
 
 # Packages that only some verbs need, and the extra that brings them.
 _EXTRAS = {
+  'alembic': 'study',
+  'argon2': 'study',
   'gin': 'train',
+  'httpx2': 'study',
   'libtpu': 'tpu',
+  'limits': 'study',
   'matplotlib': 'train',
   'optax': 'train',
   'orbax': 'train',
   'patsy': 'evaluate',
+  'pg8000': 'study',
   'pyarrow': 'data',
   'seqio': 'data',
   'sklearn': 'data',
+  'sqlalchemy': 'study',
+  'starlette': 'study',
   'statsmodels': 'evaluate',
   'tensorflow': 'data',
   'tensorflow_datasets': 'data',
+  'uvicorn': 'study',
+  'yaml': 'study',
 }
 
 

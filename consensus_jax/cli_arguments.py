@@ -13,6 +13,7 @@ from consensus_jax.data import command as data_command
 from consensus_jax.deliberation import InputError
 from consensus_jax.evaluation import command as evaluation_command
 from consensus_jax.social_choice import names
+from consensus_jax.study import command as study_command
 from consensus_jax.training import command as training_command
 from consensus_jax.training import compile_arguments
 
@@ -107,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
       'measure how well reward models predict real people',
       evaluation_command.add_arguments,
       evaluation_command.run,
+    ),
+    (
+      'study',
+      'run a study with human participants in their browsers',
+      study_command.add_arguments,
+      study_command.run,
     ),
     (
       'plot',

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from consensus_jax.study import (
+  admin,
   database,
   flow,
   messages,
@@ -77,6 +78,7 @@ def make_app(
   return Starlette(
     routes=[
       *pages.routes(site),
+      *admin.routes(site),
       Route('/health', functools.partial(_health, site)),
       Mount('/static', StaticFiles(directory=rendering.STATIC)),
     ],
