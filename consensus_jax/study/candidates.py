@@ -266,7 +266,7 @@ def _same(text: str) -> str:
 
 
 def _request(
-  connection: sa.Connection, protocol: Protocol, row: sa.Row
+  connection: sa.Connection, protocol: Protocol, row: Any
 ) -> Request:
   condition = connection.execute(
     sa.select(groups.c.condition).where(groups.c.id == row.group_id)
@@ -291,7 +291,7 @@ def _request(
   )
 
 
-def _question(connection: sa.Connection, row: sa.Row) -> sa.Row:
+def _question(connection: sa.Connection, row: Any) -> Any:
   return connection.execute(
     sa.select(group_questions).where(
       group_questions.c.group_id == row.group_id,
@@ -300,9 +300,7 @@ def _question(connection: sa.Connection, row: sa.Row) -> sa.Row:
   ).one()
 
 
-def _written(
-  connection: sa.Connection, row: sa.Row, kind: str
-) -> dict[str, str]:
+def _written(connection: sa.Connection, row: Any, kind: str) -> dict[str, str]:
   """Texts of active members by seat, without those silently excluded.
 
   If all who are not excluded have left, the others are all there is.
@@ -329,7 +327,7 @@ def _written(
 def _keep(
   connection: sa.Connection,
   protocol: Protocol,
-  row: sa.Row,
+  row: Any,
   made: Sequence[Statement],
 ) -> None:
   request = _request(connection, protocol, row)

@@ -23,7 +23,7 @@ class Standing:
     place: the current step.
   """
 
-  row: sa.Row
+  row: Any
   answers: Mapping[str, Mapping[str, Any]]
   group: GroupView | None
   place: Place

@@ -42,12 +42,13 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from consensus_jax.strict_json import InputError
+from consensus_jax.strict_json import InputError, plain
 from consensus_jax.study import (
   candidates,
   contents,
   lobby,
   stages,
+  steps,
   view,
   winners,
 )
@@ -137,7 +138,7 @@ def submit(
     InputError: naming the field of a bad answer; nothing has changed.
   """
   at = contents.standing(connection, protocol, participant)
-  if at.place.key != key:
+  if at.place.key != key or at.place.kind in steps.WITHOUT_ANSWER:
     before = at.answers.get(key)
     same = before is not None and all(
       before.get(name) == value for name, value in answer.items()
@@ -243,7 +244,7 @@ def _step(
   return Step(
     key=at.place.key,
     kind=at.place.kind,
-    content=contents.content(connection, protocol, at, now),
+    content=plain(contents.content(connection, protocol, at, now), ()),
     seconds_left=None if deadline is None else max(0.0, deadline - now),
   )
 

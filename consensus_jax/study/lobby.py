@@ -1,9 +1,11 @@
 """The waiting room: who is there becomes a group as soon as enough are."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from consensus_jax.study import stages, steps, view
-from consensus_jax.study.protocol import Protocol
+from consensus_jax.study.protocol import Condition, Protocol
 from consensus_jax.study.tables import (
   group_questions,
   groups,
@@ -47,18 +49,23 @@ def form_groups(
       stages.end(connection, protocol, row.id, 'timed_out', now=now)
 
 
+def condition_of(protocol: Protocol, group_id: int) -> Condition:
+  """The condition of a group, drawn by weight."""
+  (condition,) = steps.draw(protocol, 'condition', group_id).choices(
+    protocol.conditions, [each.weight for each in protocol.conditions]
+  )
+  return condition
+
+
 def _make_group(
   connection: sa.Connection,
   protocol: Protocol,
-  rows: list[sa.Row],
+  rows: list[Any],
   now: float,
 ) -> None:
   last = connection.execute(sa.select(sa.func.max(groups.c.id))).scalar()
   group_id = (last or 0) + 1
-  conditions = protocol.conditions
-  (condition,) = steps.draw(protocol, 'condition', group_id).choices(
-    conditions, [each.weight for each in conditions]
-  )
+  condition = condition_of(protocol, group_id)
   names = sorted(row.id for row in rows)
   chance = steps.draw(protocol, 'seats', group_id)
   chance.shuffle(names)

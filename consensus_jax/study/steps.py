@@ -8,9 +8,9 @@ is lost when a process dies, and reconnecting needs nothing.
 import dataclasses
 import random
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from consensus_jax.study.protocol import Protocol
+from consensus_jax.study.protocol import Ending, Protocol
 
 StepKind = Literal[
   'consent',
@@ -33,6 +33,7 @@ StepKind = Literal[
   'withdrawn',
   'timed_out',
 ]
+WITHOUT_ANSWER = frozenset(('lobby', 'wait', 'paused', *get_args(Ending)))
 # The stages of a group's question, in order. Those of candidates are the
 # worker's; the others end when every active member has answered.
 Stage = Literal[

@@ -53,7 +53,7 @@ _QUESTIONS = (
 )
 
 
-def participant(connection: sa.Connection, name: str) -> sa.Row:
+def participant(connection: sa.Connection, name: str) -> Any:
   """The row of a participant."""
   return connection.execute(_PARTICIPANT, {'name': name}).one()
 
@@ -91,7 +91,7 @@ def _prefix(group_id: int, first: int) -> str:
   return '' if group_id == first else f'g{group_id}/'
 
 
-def members(connection: sa.Connection, group_id: int) -> list[sa.Row]:
+def members(connection: sa.Connection, group_id: int) -> list[Any]:
   """The active members of a group, by seat."""
   return list(connection.execute(_MEMBERS, {'group': group_id}))
 

@@ -147,7 +147,7 @@ def test_writers_take_turns(tmp_path):
 
 
 def test_an_acknowledged_write_is_synchronised(tmp_path):
-  engine = people.opened(tmp_path, STUDY)
+  engine = database.open_database(f'sqlite:///{tmp_path / "a.db"}', STUDY)
   with engine.connect() as connection:
     pragma = connection.exec_driver_sql
     assert pragma('PRAGMA journal_mode').scalar() == 'wal'
