@@ -161,8 +161,6 @@ def compare(connection: sa.Connection, report: Report) -> Stored:
 def _agree(fields: Mapping[str, str], content: Mapping[str, Any]) -> bool:
   """Whether what is stored is what a form said."""
   for name, value in fields.items():
-    if name in ('csrf', 'step_key'):
-      continue
     if name == 'consent':
       same = content[name] == (value == 'yes')
     elif name.startswith('rank-'):

@@ -68,7 +68,7 @@ class Ledger:
   Attributes:
     token: of the browser, as its cookie has it.
     step: the page shown last.
-    acknowledged: fields of the forms that were accepted, by step key.
+    acknowledged: what was said in forms that were accepted, by step key.
     refused: forms that were not, with the status.
     asked_again: steps that were shown after they had been acknowledged.
   """
@@ -111,7 +111,7 @@ class Visitor:
     await asyncio.sleep(self._rng.uniform(0, self._plan.arrive_seconds))
     page = await self._get('/', 'front')
     form = Page.read(page.text)
-    page = await self._post('/join', form.fields, 'join')
+    page = await self._post('/join', form.fields, {}, 'join')
     self.ledger.token = self._token()
     if self.ledger.token == '':
       raise InputError(f'no place in the study: {page.status_code}')
@@ -125,8 +125,8 @@ class Visitor:
         page = await self._get('/study', 'study')
         continue
       await asyncio.sleep(self._rng.expovariate(1 / self._plan.think_seconds))
-      fields = shown.fields | self._answer(shown)
-      page = await self._post('/study', fields, 'answer')
+      said = self._answer(shown)
+      page = await self._post('/study', shown.fields, said, 'answer')
 
   def _note(self, key: str) -> None:
     if key in self.ledger.acknowledged:
@@ -150,18 +150,16 @@ class Visitor:
     return await self._ask('GET', path, None, what)
 
   async def _post(
-    self, path: str, fields: Mapping[str, str], what: str
+    self, path: str, hidden: Mapping[str, str], said: dict[str, str], what: str
   ) -> httpx2.Response:
     """Sends a form and follows; what is acknowledged goes into the ledger."""
-    response = await self._ask('POST', path, fields, what)
+    response = await self._ask('POST', path, {**hidden, **said}, what)
+    key = hidden.get('step_key')
     if response.status_code == 303:
-      key = fields.get('step_key')
       if key and 'notice=' not in response.headers['location']:
-        self.ledger.acknowledged[key] = dict(fields)
+        self.ledger.acknowledged[key] = said
       return await self._get(response.headers['location'], 'study')
-    self.ledger.refused.append(
-      (fields.get('step_key', path), response.status_code)
-    )
+    self.ledger.refused.append((key or path, response.status_code))
     return await self._get('/study', 'study')
 
   async def _ask(
