@@ -19,6 +19,7 @@ import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
 
+from consensus_jax import cli
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import distributed
 from consensus_jax.training.distributed import Cluster
@@ -52,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments=tuple(args.arguments),
     start_timeout=args.start_timeout,
   )
-  commands = entry_commands(job, cluster, args.per_host)
-  if len(commands) == 1:
-    argv, environment = commands[0]
-    # In the place of this process, so that signals reach it.
-    os.execve(argv[0], argv, os.environ | environment)
-  return _run_all(commands)
+  processes = entry_arguments(job, cluster, args.per_host)
+  if len(processes) == 1:
+    # Becomes the entry point, so that signals reach it.
+    return cli.main(processes[0][0])
+  entry = [sys.executable, '-m', 'consensus_jax']
+  return _run_all([([*entry, *told], own) for told, own in processes])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,40 +156,37 @@ def check_host(jax_version: str, writable: str | None) -> None:
     ) from error
 
 
-def entry_commands(
+def entry_arguments(
   job: jobs.Job, cluster: Cluster, per_host: int = 1
 ) -> list[tuple[list[str], dict[str, str]]]:
-  """Commands of this host's processes, and what each has in its environment."""
-  base = [sys.executable, '-m', 'consensus_jax', *jobs.entry_point(job.kind)]
+  """What `consensus` is told in each process of this host.
+
+  Returns:
+    Arguments, and what each process has in its environment alone.
+  """
+  entry = jobs.entry_point(job.kind)
   if job.trains:
-    if cluster.num_processes == 1:
-      return [([*base, *job.arguments], {})]
-    return [
-      (
-        [
-          *base,
-          *job.arguments,
-          f'--coordinator={cluster.coordinator}',
-          f'--num_processes={cluster.num_processes}',
-          f'--process_id={cluster.process_id}',
-          f'--start_timeout={cluster.timeout:g}',
-        ],
-        {},
-      )
+    place = [
+      f'--coordinator={cluster.coordinator}',
+      f'--num_processes={cluster.num_processes}',
+      f'--process_id={cluster.process_id}',
+      f'--start_timeout={cluster.timeout:g}',
     ]
+    several = cluster.num_processes > 1
+    return [([*entry, *job.arguments, *(place if several else [])], {})]
   files = jobs.outcome_files(job)
   count = cluster.num_processes * per_host
-  commands = []
+  processes = []
   for chip in range(per_host):
     index = cluster.process_id * per_host + chip
-    argv = [
-      *base,
+    told = [
+      *entry,
       *files.others,
       f'--shard={index}/{count}',
       f'--out={files.part(index, count)}',
     ]
-    commands.append((argv, one_chip(chip) if per_host > 1 else {}))
-  return commands
+    processes.append((told, one_chip(chip) if per_host > 1 else {}))
+  return processes
 
 
 def one_chip(chip: int) -> dict[str, str]:

@@ -144,6 +144,27 @@ def test_every_target_and_verb_has_a_dry_run():
   assert {path.stem for path in GOLDEN.iterdir()} == set(RUNS)
 
 
+def _documented(name):
+  """The launches that a page tells people to try, but for those left open."""
+  text = (ROOT / 'docs' / name).read_text()
+  for block in re.findall(r'```sh\n(.*?)```', text, re.DOTALL):
+    for line in block.replace('\\\n', ' ').splitlines():
+      launches = line.startswith('python -m launch')
+      if launches and '...' not in line and '$' not in line:
+        yield shlex.split(line)[3:]
+
+
+@pytest.mark.parametrize(
+  ('name', 'count'), [('launching.md', 5), ('large_models.md', 4)]
+)
+def test_what_the_pages_say_is_taken(name, count, monkeypatch):
+  monkeypatch.setenv('PATH', '')
+  found = list(_documented(name))
+  assert len(found) >= count
+  for argv in found:
+    assert told([each for each in argv if each != '--dry_run'])
+
+
 def shellcheck(text):
   program = pathlib.Path(sys.executable).with_name('shellcheck')
   done = subprocess.run(

@@ -75,17 +75,16 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     worker.check_host(JAX, str(tmp_path / 'absent'))
 
 
-def commands(kind, arguments, count=2, index=1, per_host=1):
+def told(kind, arguments, count=2, index=1, per_host=1):
   cluster = Cluster(
     coordinator='a:1', num_processes=count, process_id=index, timeout=45.0
   )
   job = Job(name='job', kind=kind, arguments=arguments)
-  found = worker.entry_commands(job, cluster, per_host)
-  return [(argv[3:], environment) for argv, environment in found]
+  return worker.entry_arguments(job, cluster, per_host)
 
 
 def test_processes_that_train_work_together():
-  assert commands('sft', ('--gin_file=x',)) == [
+  assert told('sft', ('--gin_file=x',)) == [
     (
       [
         *('train', 'sft', '--gin_file=x', '--coordinator=a:1'),
@@ -94,22 +93,22 @@ def test_processes_that_train_work_together():
       {},
     )
   ]
-  alone = commands('sft', ('--gin_file=x',), count=1, index=0)
+  alone = told('sft', ('--gin_file=x',), count=1, index=0)
   assert alone == [(['train', 'sft', '--gin_file=x'], {})]
 
 
 def test_processes_that_write_have_a_shard_and_a_chip_each():
-  told = commands('deliberate', ('in.jsonl', '--out', 'out'), per_host=2)
-  assert [argv for argv, _ in told] == [
+  shards = told('deliberate', ('in.jsonl', '--out', 'out'), per_host=2)
+  assert [argv for argv, _ in shards] == [
     ['deliberate', 'in.jsonl', '--shard=2/4', '--out=out.2-of-4'],
     ['deliberate', 'in.jsonl', '--shard=3/4', '--out=out.3-of-4'],
   ]
   for name in ('TPU_VISIBLE_CHIPS', 'CUDA_VISIBLE_DEVICES'):
-    assert [environment[name] for _, environment in told] == ['0', '1']
-  ports = {environment['TPU_PROCESS_PORT'] for _, environment in told}
+    assert [environment[name] for _, environment in shards] == ['0', '1']
+  ports = {environment['TPU_PROCESS_PORT'] for _, environment in shards}
   assert len(ports) == 2
   # One for all that a host has sees all of it.
-  (one,) = commands('rank', ('in.jsonl', '--out', 'out'))
+  (one,) = told('rank', ('in.jsonl', '--out', 'out'))
   assert one == (['rank', 'in.jsonl', '--shard=1/2', '--out=out.1-of-2'], {})
 
 

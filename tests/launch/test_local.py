@@ -1,0 +1,248 @@
+"""Real processes on virtual devices: one is killed, and the job goes on."""
+
+import functools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import tiny_training as tiny
+
+from consensus_jax.training import distributed
+from launch import __main__ as command
+from launch import local, merge
+from launch.job import Job
+from launch.programs import Programs
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+class Launcher:
+  """`python -m launch`, in a thread of this process, which has jax already."""
+
+  def __init__(self, capfd, *argv):
+    self._capfd = capfd
+    self.done = False
+    self._thread = threading.Thread(target=self._run, args=(argv,))
+    self._thread.start()
+
+  def _run(self, argv):
+    self.code = command.main(argv)
+    self.done = True
+
+  def finish(self):
+    """Its exit code, and what was said."""
+    self._thread.join(timeout=300)
+    assert self.done
+    return self.code, ''.join(self._capfd.readouterr())
+
+  def kill_one_when(self, index, word, condition):
+    """SIGKILL to a worker as soon as `condition()`."""
+    deadline = time.monotonic() + 300
+    while not condition() and not self.done:
+      assert time.monotonic() < deadline, 'it never came to that'
+      time.sleep(0.005)
+    if not self.done:
+      os.kill(workers(os.getpid(), word)[index], signal.SIGKILL)
+
+
+@pytest.fixture
+def launch(monkeypatch, capfd):
+  for name, value in tiny.environment().items():
+    monkeypatch.setenv(name, value)
+  return functools.partial(Launcher, capfd)
+
+
+def workers(parent, word=''):
+  """Processes that a process has started, in order, if told of a word."""
+  found = []
+  for task in pathlib.Path(f'/proc/{parent}/task').iterdir():
+    for pid in (task / 'children').read_text().split():
+      told = pathlib.Path(f'/proc/{pid}/cmdline').read_text().split('\0')
+      if any(word in each for each in told):
+        found.append(int(pid))
+  return sorted(found)
+
+
+def training(kind, folder):
+  """Arguments of a smoke run of 40 steps with a checkpoint every 10."""
+  make = tiny.sft_examples if kind == 'sft' else tiny.reward_examples
+  examples = make(folder / 'examples', 24)
+  macros = {'NUM_STEPS': 40, 'SAVE_EVERY': 10, 'EVALUATE_EVERY': 20}
+  if kind == 'reward_model':
+    macros['LOSS'] = 'ordinal'
+  told = tiny.arguments(kind, folder / 'run', examples, examples, **macros)
+  settings = 'PolicyRun' if kind == 'sft' else 'RewardRun'
+  return [
+    kind,
+    told[0].replace('.gin', '_smoke.gin'),
+    *told[1:],
+    '--gin_file=meshes/all_devices.gin',
+    f'--gin.settings.{settings}.log_every=1',
+  ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('kind', 'victim'), [('sft', 1), ('reward_model', 0)])
+def test_training_is_killed_and_goes_on(launch, tmp_path, kind, victim):
+  argv = ('local', 'run', '--num_processes=2', *training(kind, tmp_path))
+  folder = tmp_path / 'run'
+
+  def underway():
+    saved = (folder / 'checkpoints' / '10' / 'commit_success.txt').exists()
+    lines = tiny.lines(folder, 'train')
+    return saved and lines and lines[-1]['step'] > 10
+
+  first = launch(*argv)
+  first.kill_one_when(victim, str(folder), underway)
+  code, said = first.finish()
+  assert code == 128 + signal.SIGKILL, said
+  assert f'process {victim} of 2 was ended by SIGKILL' in said
+  assert 'The same command again goes on with it' in said
+  assert not (folder / 'checkpoints' / '40').exists()
+  code, said = launch(*argv).finish()
+  assert code == 0, said
+  assert f'[0] initialisation: resuming {folder}, step' in said
+  steps = [line['step'] for line in tiny.lines(folder, 'train')]
+  assert steps[-1] == 40
+  assert [line['step'] for line in tiny.lines(folder, 'validation')][-1] == 40
+
+
+def deliberations(folder, count):
+  records = [
+    {'id': str(n), 'question': f'Should {n}?', 'opinions': ['Yes.', 'No.']}
+    for n in range(count)
+  ]
+  path = folder / 'in.jsonl'
+  path.write_text(''.join(json.dumps(each) + '\n' for each in records))
+  # Of a context long enough for prompts in letters.
+  model = shutil.copytree(tiny.GOLDEN / 'tiny_qwen3', folder / 'model')
+  config = json.loads((model / 'config.json').read_text())
+  config['max_position_embeddings'] = 4096
+  (model / 'config.json').write_text(json.dumps(config))
+  return [
+    *('deliberate', str(path), '--out', str(folder / 'out.jsonl')),
+    *('--model', str(model), '--reward_model=prompted_rater'),
+    *('--dtype=float32', '--num_candidates=2', '--max_tokens=8'),
+  ]
+
+
+def outcomes(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_outcomes_are_killed_and_go_on(launch, tmp_path):
+  argv = ('local', 'run', '--num_processes=2', *deliberations(tmp_path, 24))
+  parts = [tmp_path / f'out.jsonl.{index}-of-2' for index in range(2)]
+
+  def underway():
+    return parts[1].exists() and parts[1].read_bytes().count(b'\n') >= 2
+
+  first = launch(*argv)
+  first.kill_one_when(1, str(tmp_path), underway)
+  code, said = first.finish()
+  assert code == 128 + signal.SIGKILL, said
+  # The other one knows nothing of it, and does its share.
+  assert len(outcomes(parts[0])) == 12
+  before = parts[1].read_bytes()
+  assert 2 <= before.count(b'\n') < 12
+  assert not (tmp_path / 'out.jsonl').exists()
+  code, said = launch(*argv).finish()
+  assert code == 0, said
+  assert f'{parts[0]}: kept 12 of 12' in said
+  whole = before[: before.rfind(b'\n') + 1]
+  assert parts[1].read_bytes().startswith(whole)
+  merged = outcomes(tmp_path / 'out.jsonl')
+  assert [outcome['id'] for outcome in merged] == [str(n) for n in range(24)]
+
+
+def test_processes_are_told_who_they_are():
+  job = Job(name='job', kind='sft', arguments=('--gin_file=x',))
+  here = local.Here(num_processes=3, devices=4, port=8482)
+  told = local.commands(job, here)
+  assert [argv[-4:-2] for argv, _ in told] == [
+    ['--num_processes=3', f'--process_id={index}'] for index in range(3)
+  ]
+  for argv, environment in told:
+    assert '--coordinator=localhost:8482' in argv
+    flags = environment['XLA_FLAGS'].split()
+    assert flags[-1] == '--xla_force_host_platform_device_count=4'
+  ports = {
+    argv[-5] for argv, _ in local.commands(job, local.Here(num_processes=2))
+  }
+  assert len(ports) == 1
+
+
+def python(code):
+  return [sys.executable, '-c', code], {}
+
+
+def test_the_first_failure_is_what_the_job_ends_with(capfd):
+  told = [
+    python('print("a"); import time; time.sleep(0.5); raise SystemExit(5)'),
+    python('import os; os.kill(os.getpid(), 9)'),
+  ]
+  assert local._run_all(told, alike=True) == 128 + signal.SIGKILL
+  out, err = capfd.readouterr()
+  assert out == '[0] a\n'
+  assert 'process 1 of 2 was ended by SIGKILL' in err
+  assert 'process 0 of 2 ended with 5' in err
+  assert local._run_all([python('0'), python('0')], alike=True) == 0
+
+
+def test_one_that_does_not_notice_is_killed(monkeypatch, capfd):
+  monkeypatch.setattr(local, '_GRACE_SECONDS', 0.2)
+  told = [python('import time; time.sleep(60)'), python('raise SystemExit(3)')]
+  start = time.monotonic()
+  assert local._run_all(told, alike=True) == 3
+  assert time.monotonic() - start < 30
+  assert 'process 0 did not notice' in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_signals_reach_all_processes():
+  code = (
+    'import sys; from launch import local\n'
+    'told = [([sys.executable, "-c", "import time; time.sleep(60)"], {})] * 2\n'
+    'sys.exit(local._run_all(told, alike=True))'
+  )
+  process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT)
+  deadline = time.monotonic() + 60
+  while len(workers(process.pid)) < 2 and time.monotonic() < deadline:
+    time.sleep(0.05)
+  time.sleep(0.3)
+  process.send_signal(signal.SIGINT)
+  # Python's own word for a process that SIGINT ended, or a shell's.
+  assert process.wait(timeout=30) in (1, 128 + signal.SIGINT)
+
+
+def test_a_refused_job_starts_nothing(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(local, '_run_all', lambda *_, **__: pytest.fail('ran'))
+  run = ('local', 'run', '--num_processes=2', '--devices=4')
+  job = ('sft', '--gin_file=runs/sft.gin', "--gin.MODEL_DIR='a'")
+  assert command.main([*run, *job]) == 2
+  assert "'TRAIN_DATA' must be set" in capsys.readouterr().err
+  assert command.main([*run, *job, "--gin.TRAIN_DATA='b'"]) == 2
+  assert 'does not make 8 devices' in capsys.readouterr().err
+  assert command.main(['local', 'run', '--num_processes=0', *job]) == 2
+  assert '--num_processes: must be' in capsys.readouterr().err
+  (tmp_path / 'out').write_text('mine')
+  outcomes = ('rank', 'in.jsonl', '--out', str(tmp_path / 'out'))
+  assert command.main([*run, *outcomes]) == 2
+  assert 'holds no outcomes' in capsys.readouterr().err
+
+
+def test_outcomes_are_joined_at_the_end(monkeypatch):
+  job = Job(name='job', kind='rank', arguments=('in', '--out', 'absent/out'))
+  codes = iter([0, distributed.LOST])
+  monkeypatch.setattr(local, '_run_all', lambda *_, **__: next(codes))
+  monkeypatch.setattr(merge, 'run', lambda job, programs: 1)
+  assert local.run(job, local.Here(), Programs()) == 1
+  assert local.run(job, local.Here(), Programs()) == distributed.LOST
