@@ -221,20 +221,19 @@ def execute(
     nbclient.exceptions.CellExecutionError: if a cell fails.
     nbclient.exceptions.CellTimeoutError: if one takes longer.
   """
-  import jupyter_client
   import nbclient
+  import traitlets.config
 
   folder.mkdir(parents=True, exist_ok=True)
   made = notebook(name)
   with tempfile.TemporaryDirectory() as sockets:
     # Through files, so that nothing listens on the network.
-    kernel = jupyter_client.AsyncKernelManager(
-      kernel_name='python3', transport='ipc', ip=f'{sockets}/kernel'
-    )
+    through_files = {'transport': 'ipc', 'ip': f'{sockets}/kernel'}
     nbclient.NotebookClient(
       made,
       timeout=timeout,
-      km=kernel,
+      kernel_name='python3',
+      config=traitlets.config.Config(AsyncKernelManager=through_files),
       resources={'metadata': {'path': str(folder)}},
     ).execute()
   return made

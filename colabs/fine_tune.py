@@ -60,7 +60,7 @@ import os
 
 size = 'default'  # @param ["default", "test"]
 size = os.environ.get('COLAB_SIZE', size)
-NUM_STEPS = {'default': 40, 'test': 2}[size]
+NUM_STEPS = {'default': 30, 'test': 2}[size]
 
 # %% [markdown]
 # ## What you think
@@ -72,7 +72,7 @@ NUM_STEPS = {'default': 40, 'test': 2}[size]
 # %%
 # @title A question and your opinion { display-mode: "form" }
 # fmt: off
-conversation = 3  # @param {type: "integer"}
+conversation = 4  # @param {type: "integer"}
 opinion = ''  # @param {type: "string"}
 # fmt: on
 NUM_STATEMENTS = 24
@@ -100,10 +100,9 @@ def against_most(member):
   )
 
 
-you, other = (
-  max(public.members, key=against_most),
-  min(public.members, key=against_most),
-)
+you = max(public.members, key=against_most)
+others = [member for member in public.members if member.opinion != you.opinion]
+other = min(others, key=against_most)
 opinion = opinion.strip() or you.opinion
 texts = [statement.text for statement in public.statements][:NUM_STATEMENTS]
 votes = [votes_of(you).get(index, 0) for index in range(len(texts))]
@@ -112,22 +111,27 @@ print('You think:', opinion)
 print('Another person thinks:', other.opinion)
 
 # %%
+from IPython.display import display
+
+WORDS = {1: 'agree', 0: 'pass', -1: 'disagree'}
+for text, vote in zip(texts, votes):
+  print(f'{WORDS[vote]:<9} {text}')
+
 try:
   import ipywidgets
-  from IPython.display import display
 except ImportError:
-  ipywidgets = None
-  for text, vote in zip(texts, votes):
-    print(f'{vote:+d}  {text}')
+  buttons = []
+  print('Install ipywidgets for buttons, or edit `votes`.')
 else:
+  options = [(word, vote) for vote, word in WORDS.items()]
   buttons = [
-    ipywidgets.ToggleButtons(
-      options=[('agree', 1), ('pass', 0), ('disagree', -1)], value=vote
-    )
-    for vote in votes
+    ipywidgets.ToggleButtons(options=options, value=vote) for vote in votes
   ]
-  for text, button in zip(texts, buttons):
-    display(ipywidgets.Label(text), button)
+  rows = [
+    ipywidgets.VBox([ipywidgets.Label(text), button])
+    for text, button in zip(texts, buttons)
+  ]
+  display(ipywidgets.VBox(rows))
 
 # %% [markdown]
 # ## Judgements become training examples
@@ -147,7 +151,7 @@ from consensus_jax.language_model import REWARD_MODEL, LanguageModel
 
 LENGTH, PER_ROW = 256, 8
 
-if ipywidgets is not None:
+if buttons:
   votes = [button.value for button in buttons]
 sided = [i for i, vote in enumerate(votes) if vote]
 held_out, learned = sided[::3], [i for i in sided if i not in sided[::3]]

@@ -88,5 +88,5 @@ def _output(output: nbformat.NotebookNode) -> str:
       .render(data['text/markdown'])
     )
   if 'application/vnd.jupyter.widget-view+json' in data:
-    return '<p><em>Sliders, where a kernel runs.</em></p>'
+    return '<p><em>Widgets, where a kernel runs.</em></p>'
   return f'<pre>{html.escape(data.get("text/plain", ""))}</pre>'

@@ -74,6 +74,8 @@ MODEL_GROUPS, BEST_OF, MAX_TOKENS = {
 # rate statements from 1 to 7 by the distance to their positions, with noise.
 
 # %%
+import textwrap
+
 from consensus_jax.evaluation.latent import groups as latent_groups
 from consensus_jax.evaluation.latent import questions, statements
 from consensus_jax.evaluation.latent import ratings as rated
@@ -83,11 +85,17 @@ groups = latent_groups.draw_groups(
 )
 group = groups[0]
 print(group.question.question.text)
+
+
+def show(what, text):
+  print(textwrap.fill(f'{what}: {text}', 90, subsequent_indent='    '))
+
+
 for person in group.participants:
-  print(f'  positions {person.positions}: {person.opinion}')
+  show(f'positions {person.positions}', person.opinion)
 KINDS = ('compromise', 'majority', 'minority', 'vague', 'off_topic')
 for kind in KINDS:
-  print(f'{kind}: {statements.written(group, kind, seed=1).text}')
+  show(kind, statements.written(group, kind, seed=1).text)
 
 # %% [markdown]
 # ## Win rates
@@ -238,6 +246,7 @@ plt.show()
 
 # %%
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -252,7 +261,7 @@ command = [
   f'--gin.MAX_TOKENS={MAX_TOKENS}',
   f'--gin.NUM_DRAWS={NUM_DRAWS}',
 ]
-print(' '.join(['consensus', *command[3:]]))
+print(shlex.join(['consensus', *command[3:]]))
 done = subprocess.run(command, capture_output=True, text=True)
 print('\n'.join(done.stderr.splitlines()[-5:]))
 done.check_returncode()
@@ -261,4 +270,4 @@ done.check_returncode()
 from IPython.display import Markdown, display
 
 report = pathlib.Path('evaluation/experiments.md').read_text()
-display(Markdown(report.replace('\n# ', '\n### ').replace('\n## ', '\n#### ')))
+display(Markdown(report.replace('# ', '## ')))
