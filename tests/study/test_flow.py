@@ -87,7 +87,7 @@ def test_content_is_plain_json(engine):
   while 'done' not in seen:
     for name in names:
       # The one who answers first of all waits for the others.
-      for _ in range(3):
+      for _ in range(4):
         step = people.current(engine, FULL, name)
         seen.add(step.kind)
         content = dict(step.content)
