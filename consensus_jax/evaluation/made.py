@@ -81,7 +81,8 @@ class Files(NamedTuple):
     if self.shard is not None:
       place, number = self.shard
       return path.with_suffix(f'.{place}-of-{number}.jsonl')
-    parts = sorted(self.folder.glob(f'{name}.*-of-*.jsonl'))
+    # Names of outcomes have dots as well, but no parts that are numbers.
+    parts = sorted(self.folder.glob(f'{name}.[0-9]*-of-[0-9]*.jsonl'))
     if parts:
       files = [path, *parts] if path.exists() else parts
       write_atomically(str(path), _joined(files))

@@ -295,7 +295,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
 
 def test_shards_are_joined(tmp_path):
   settings = dataclasses.replace(
-    SETTINGS, num_groups=4, experiments=('topics',), systems=('zero_shot',)
+    SETTINGS,
+    num_groups=4,
+    experiments=('topics', 'exclusion'),
+    systems=('zero_shot',),
   )
   model = known(settings)
   makers = {'zero_shot': Maker(model, {'model': 'known'})}
@@ -304,14 +307,15 @@ def test_shards_are_joined(tmp_path):
   for place in range(2):
     shard = Shard(place, 2)
     experiments.run(settings, makers, folder=folder, shard=shard)
-  assert model.calls == 4 + 4
+  assert model.calls == 8 + 8
   # One has torn its last line; a run of all makes what is missing.
   part = folder / 'zero_shot.1-of-2.jsonl'
   part.write_bytes(part.read_bytes()[:-20])
   again = experiments.run(settings, makers, folder=folder)
-  assert model.calls == 4 + 4 + 1
-  for one, other in zip(whole[0].findings, again[0].findings, strict=True):
-    assert one.estimate == other.estimate and one.truth == other.truth
+  assert model.calls == 8 + 8 + 1
+  for section, same in zip(whole, again, strict=True):
+    for one, other in zip(section.findings, same.findings, strict=True):
+      assert one.estimate == other.estimate
   part.write_text('{"a": 1}\n')
   with pytest.raises(InputError, match='holds a line that is no outcome'):
     experiments.run(settings, makers, folder=folder)
