@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import threading
 import time
+import zipfile
 from collections import Counter
 
 import accessible
@@ -16,7 +17,7 @@ import pytest
 import uvicorn
 from study_site import protocol
 
-from consensus_jax.study import database, tables, web, worker
+from consensus_jax.study import database, passwords, tables, web, worker
 from consensus_jax.study.candidates import Statement
 
 _CHROMIUM = shutil.which('chromium')
@@ -52,6 +53,7 @@ _STATEMENTS = (
 _PICTURES = {
   ('keyboard', 'q1/rate/1'): 'rate',
   ('phone', 'q1/opinion'): 'opinion_phone',
+  ('admin', 'overview'): 'admin',
 }
 
 
@@ -111,6 +113,13 @@ def chromium():
     browser.close()
 
 
+def _picture(person, what):
+  name = _PICTURES.get((person.name, what))
+  if _IMAGES and name:
+    path = pathlib.Path(_IMAGES, f'study_{name}.png')
+    person.page.screenshot(path=path, full_page=True)
+
+
 class _Person:
   """Somebody with a browser window who answers whatever is asked."""
 
@@ -146,10 +155,7 @@ class _Person:
     if not self.scripts or step in self.seen or '/wait/' in step:
       return
     self.seen[step] = self.check()
-    if _IMAGES and (self.name, step) in _PICTURES:
-      name = _PICTURES[self.name, step]
-      path = pathlib.Path(_IMAGES, f'study_{name}.png')
-      self.page.screenshot(path=path, full_page=True)
+    _picture(self, step)
 
   def check(self):
     """What is wrong with the page."""
@@ -193,6 +199,37 @@ class _KeyboardPerson(_Person):
         self.page.keyboard.press('Enter')
         return
     raise AssertionError(f'no button is reached in {self.step}')
+
+
+class _Researcher(_Person):
+  """The one whose study it is."""
+
+  def __init__(self, chromium, address, engine):
+    with database.reading(engine) as connection:
+      token = passwords.set_up_token(connection)
+    super().__init__(chromium, f'{address}/admin/set_up/{token}', 'admin', '')
+    self.address = address
+    self.look_at('set up')
+    password = 'a long password of mine'
+    self.page.get_by_label('Password', exact=True).fill(password)
+    self.page.get_by_label('The same password again').fill(password)
+    self.page.get_by_role('button', name='Set the password').click()
+    self.page.get_by_role('heading', name='The study now').wait_for()
+
+  def look_at(self, what):
+    """Checks the page, on a phone too."""
+    found = self.check()
+    self.page.set_viewport_size({'width': 360, 'height': 640})
+    found += self.check()
+    self.page.set_viewport_size({'width': 1000, 'height': 800})
+    self.seen[what] = found
+
+  def press(self, name):
+    """A button or link of the first page."""
+    self.page.goto(f'{self.address}/admin')
+    self.page.get_by_role('button', name=name).or_(
+      self.page.get_by_role('link', name=name)
+    ).click()
 
 
 _PROTOCOL = protocol(
@@ -244,8 +281,33 @@ def test_four_people_and_a_whole_study(tmp_path, chromium):
     for person in people:
       person.look()
       person.answer()
+    researcher = _Researcher(chromium, address, engine)
+    _together(people, until='q1/opinion')
+    researcher.page.reload()
+    researcher.look_at('overview')
+    _picture(researcher, 'overview')
+    researcher.press('Pause the study')
+    phone_page = people[1].page
+    phone_page.goto(f'{address}/study')
+    phone_page.get_by_role('heading', name='The study is paused').wait_for()
+    people[1].look()
+    researcher.look_at('paused')
+    researcher.press('Resume the study')
+    phone_page.goto(f'{address}/study')
     _together(people, until='done')
-    for person in people:
+
+    with researcher.page.expect_download() as export:
+      researcher.press('Download the export')
+    with zipfile.ZipFile(export.value.path()) as archive:
+      assert archive.namelist()
+    researcher.press('G1')
+    assert _STATEMENTS[0] in researcher.page.content()
+    researcher.look_at('group')
+    researcher.press('Log out')
+    researcher.page.get_by_role('heading', name='Log in').wait_for()
+    researcher.look_at('log in')
+
+    for person in (researcher, *people):
       person.look()
       assert person.complaints == []
       assert {key: found for key, found in person.seen.items() if found} == {}
@@ -257,7 +319,7 @@ def test_four_people_and_a_whole_study(tmp_path, chromium):
   assert set(answered.values()) == {4}
   # Each of these pages was looked at: by keyboard, on a phone, in the dark.
   for person in people[:3]:
-    assert set(person.seen) == {'', 'done', *answered}
+    assert set(person.seen) - {'paused'} == {'', 'done', *answered}
 
 
 def test_a_draft_outlives_its_page(tmp_path, chromium):
