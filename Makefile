@@ -1,5 +1,7 @@
 # make demo    the main job on a shipped example, after all set-up
+# make study   serves a study of people in their browsers
 # make test    every check: format, lint, types, import rules, tests
+# make colabs  executes every notebook, which takes long
 # make bench   speed and memory against named peers
 # make train-defaults    the shipped models once more, from DATA
 # make lock    brings requirements.lock up to date with setup.py
@@ -22,7 +24,7 @@ PINS := requirements.lock setup.py pyproject.toml
 # Machine: docs/models/README.md says where they are to be had.
 DATA ?= ../shared/data
 
-.PHONY: demo test bench train-defaults lock clean
+.PHONY: demo study test colabs bench train-defaults lock clean
 
 demo: .venv/$(STAMP)
 	@mkdir -p out
@@ -30,12 +32,19 @@ demo: .venv/$(STAMP)
 	  --out out/speed_limit.json --report out/speed_limit.html
 	@echo 'Open out/speed_limit.html in a browser; the numbers are in out/speed_limit.json.'
 
+study: .venv-study/$(STAMP)
+	@mkdir -p out
+	.venv-study/bin/consensus study serve --database out/study.db
+
 test: .venv-dev/$(STAMP)
 	.venv-dev/bin/ruff format --check --quiet .
 	.venv-dev/bin/ruff check --quiet .
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports --no-logo
 	.venv-dev/bin/pytest -q -n 2
+
+colabs: .venv-dev/$(STAMP)
+	.venv-dev/bin/python colabs/build.py
 
 bench: .venv-bench/$(STAMP)
 	.venv-bench/bin/python benchmarks/speed.py
@@ -74,6 +83,9 @@ endef
 .venv-bench/$(STAMP): $(PINS)
 	$(call set_up,.venv-bench,[bench])
 
+.venv-study/$(STAMP): $(PINS)
+	$(call set_up,.venv-study,[study])
+
 # One version of each package for every supported Python. Pins that still fit
 # stay; delete the file first to take the newest of all.
 lock:
@@ -88,6 +100,7 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-dev .venv-train .venv-bench .venv-lock build dist out \
+	rm -rf .venv .venv-bench .venv-dev .venv-lock .venv-study .venv-train \
+	  build dist out \
 	  consensus_jax.egg-info .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache
