@@ -260,6 +260,7 @@ def _store(
 ) -> None:
   """Stores what `check` has passed, and does what follows from it."""
   participant, place = at.row.id, at.place
+  content = contents.stored(protocol, at, content)
   inside = place.position is not None and at.group is not None
   connection.execute(
     answers.insert().values(
@@ -269,7 +270,7 @@ def _store(
       group_id=at.group.id if inside and at.group else None,
       position=place.position,
       round=place.round if inside else None,
-      content=contents.stored(protocol, at, content),
+      content=content,
       from_draft=from_draft,
       answered_at=now,
       seconds=max(0.0, now - at.row.step_since),
@@ -281,8 +282,11 @@ def _store(
   elif place.kind == 'comprehension' and _has_failed(protocol, at, content):
     stages.end(connection, protocol, participant, 'excluded', now=now)
   else:
-    stages.refresh(connection, protocol, participant, now=now)
-    if inside and at.group:
+    known = {**at.answers, place.key: content}
+    place = steps.current(protocol, 'active', known, at.group)
+    stages.come_to(connection, protocol, at.row, place, now=now)
+    # A group moves on only when the last of its members waits for it.
+    if place.kind == 'wait' and at.group:
       stages.advance(connection, protocol, at.group.id, now=now)
 
 

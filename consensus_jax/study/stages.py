@@ -6,12 +6,13 @@ function here that changes what that depends on brings it up to date.
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
 from consensus_jax.study import steps, view, winners
 from consensus_jax.study.protocol import Ending, Protocol
-from consensus_jax.study.steps import GroupQuestion, GroupView
+from consensus_jax.study.steps import GroupQuestion, GroupView, Place
 from consensus_jax.study.tables import (
   group_questions,
   groups,
@@ -25,21 +26,15 @@ MAKING = {'candidates': 0, 'revisions': 1}
 _JUDGING = {'ratings': 0, 'revised_ratings': 1}
 
 
-def refresh(
+def come_to(
   connection: sa.Connection,
   protocol: Protocol,
-  participant: str,
+  row: Any,
+  place: Place,
   *,
   now: float,
 ) -> None:
-  """Brings a participant's row up to date with the current step."""
-  row = view.participant(connection, participant)
-  place = steps.current(
-    protocol,
-    row.state,
-    view.answers_of(connection, participant),
-    view.group_of(connection, participant),
-  )
+  """Brings a participant's `row` up to date with the step they stand at."""
   if place.key == row.step_key:
     return
   limit = steps.seconds(protocol, place.kind)
@@ -50,12 +45,25 @@ def refresh(
   }
   if place.kind == 'done':
     values |= {'state': 'done', 'ended_at': now}
-    view.note(connection, 'done', now=now, participant=participant)
+    view.note(connection, 'done', now=now, participant=row.id)
   connection.execute(
-    participants.update()
-    .where(participants.c.id == participant)
-    .values(**values)
+    participants.update().where(participants.c.id == row.id).values(**values)
   )
+
+
+def _refresh(
+  connection: sa.Connection, protocol: Protocol, group_id: int, *, now: float
+) -> None:
+  """Brings the rows of all members up to date."""
+  for member in view.members(connection, group_id):
+    row = view.participant(connection, member.participant_id)
+    place = steps.current(
+      protocol,
+      row.state,
+      view.answers_of(connection, row.id),
+      view.group_of(connection, row.id),
+    )
+    come_to(connection, protocol, row, place, now=now)
 
 
 def end(
@@ -116,8 +124,7 @@ def advance(
   # Most often nothing has moved, and only who has answered needs a new page;
   # that is for the caller, who knows.
   if moved:
-    for member in view.members(connection, group_id):
-      refresh(connection, protocol, member.participant_id, now=now)
+    _refresh(connection, protocol, group_id, now=now)
 
 
 def start(
@@ -151,8 +158,7 @@ def start(
       for position, (question, side) in enumerate(questions, start=1)
     ],
   )
-  for member in view.members(connection, group_id):
-    refresh(connection, protocol, member.participant_id, now=now)
+  _refresh(connection, protocol, group_id, now=now)
 
 
 def open_question(group: GroupView) -> GroupQuestion:
