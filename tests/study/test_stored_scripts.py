@@ -2,6 +2,8 @@ import html.parser
 
 from study_site import Study, protocol
 
+from consensus_jax.study import database, passwords
+
 # Texts of people are texts.
 
 
@@ -65,6 +67,9 @@ def _scripts_everywhere():
       'quality': [_script(f'quality{i}') for i in range(7)],
       'importance': [_script(f'importance{i}') for i in range(5)],
     },
+    conditions=[
+      {'name': _script('condition'), 'systems': [{'name': _script('system')}]}
+    ],
     survey=[
       {'id': 'scale"><b-mark>', 'prompt': _script('scale')},
       {
@@ -132,12 +137,21 @@ def test_no_text_of_anybody_becomes_a_script(tmp_path):
       .replace('}}', '}}}}')
     )
   assert one.step == two.step == 'done'
+  researcher = study.browser()
+  with database.writing(study.engine) as connection:
+    token = passwords.start_session(connection, now=study.now)
+  researcher.client.cookies.set('admin', token)
+  for path in ('/admin', '/admin/groups/1'):
+    assert researcher.get(path).status_code == 200
+    look(researcher)
   fields = (
     'title consent instructions check wrong right attention question side '
     'agreement0 agreement6 quality0 quality6 importance0 importance4 scale '
-    'choice option0 option1 text done code refused statement_1_0 '
-    'statement_2_1 draft_opinion draft_ritique draft_survey mine_q1_opinion'
+    'choice option0 option1 text done code refused condition system '
+    'statement_1_0 statement_2_1 draft_opinion draft_ritique draft_survey '
+    'mine_q1_opinion'
   )
+  assert '{{ 7 * 7 }}' in shown
   for field in fields.split():
     assert f'<script>{field}()' in shown, field
 
