@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
@@ -35,11 +36,11 @@ def files(
   with database.reading(engine) as connection:
     study = collected.read(connection, protocol)
     recruited = connection.execute(sa.select(recruitment)).all()
-  records = export_records.records(study)
-  lines = ''.join(f'{dump(record.to_json())}\n' for record in records)
+  records = [each.to_json() for each in export_records.records(study)]
   found = {
     'protocol.json': f'{dump(protocol.to_json())}\n'.encode(),
-    'records.jsonl': lines.encode(),
+    'records.jsonl': _lines(records),
+    'unheard.jsonl': _lines(export_records.unheard(study)),
     **export_tables.tables(study),
   }
   for folder, content in (
@@ -62,6 +63,10 @@ def files(
       ],
     )
   return found
+
+
+def _lines(values: Iterable[object]) -> bytes:
+  return ''.join(f'{dump(value)}\n' for value in values).encode()
 
 
 def write(folder: str | pathlib.Path, content: dict[str, bytes]) -> None:

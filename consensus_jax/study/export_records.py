@@ -36,6 +36,22 @@ def records(study: Collected) -> list[JudgedDeliberation]:
   return found
 
 
+def unheard(study: Collected) -> list[dict[str, str]]:
+  """Who was silently left out of what made a statement, for the evaluation."""
+  return [
+    {
+      'record': record_id(place),
+      'statement': f's{row.id}',
+      'participant': study.names[member.participant_id],
+    }
+    for place in study.questions
+    for member in study.memberships[place[0]]
+    if member.excluded
+    for row in shown(study, place)
+    if collected.author(row) is None
+  ]
+
+
 def record_id(place: Place) -> str:
   """Of the record of a question of a group."""
   return f'{group_name(place[0])}/q{place[1]}'
