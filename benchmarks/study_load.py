@@ -117,6 +117,7 @@ class Servers:
       self.port = free.getsockname()[1]
     self.process = None
     self.kills = {'server': 0, 'worker': 0}
+    self.cpu_seconds = 0.0  # of the server, when it is stopped
     self._turn = threading.Lock()
 
   @property
@@ -167,6 +168,7 @@ class Servers:
   def stop(self):
     """Ends the server, which ends the worker."""
     with self._turn:
+      self.cpu_seconds = _cpu_seconds(self.process.pid)
       self.process.terminate()
       try:
         self.process.wait(30)
@@ -196,6 +198,13 @@ class Servers:
         )
       ).all()
     return jobs, {tuple(row[:3]): row[3] for row in made}
+
+
+def _cpu_seconds(pid):
+  """Processor time of a process since it started; Linux only."""
+  fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
+  user, system = fields.split()[11:13]
+  return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
 
 
 def kill_at_random(servers, kills, seed, stop, mean_seconds=10.0):
@@ -267,9 +276,10 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
   parser.add_argument('what', choices=('load', 'crash'))
   parser.add_argument('--people', type=int, default=200)
-  parser.add_argument('--think', type=float, default=5.0)
+  parser.add_argument('--think', type=float, default=10.0)
   parser.add_argument('--questions', type=int, default=2)
   parser.add_argument('--kills', type=int, default=20)
+  parser.add_argument('--limit', type=float, default=1800.0)
   parser.add_argument('--seed', type=int, default=0)
   args = parser.parse_args()
   study = protocol(questions_per_group=args.questions)
@@ -280,6 +290,7 @@ def main():
     think_seconds=args.think,
     arrive_seconds=30.0,
     patience_seconds=300.0,
+    limit_seconds=args.limit,
   )
   print(f'load before    {os.getloadavg()[0]:.1f} (mean of a minute)')
   kills = args.kills if args.what == 'crash' else 0
@@ -300,6 +311,7 @@ def main():
     f'{sorted({*made.values()})}'
   )
   print(f'killed         {servers.kills}')
+  print(f'server         {servers.cpu_seconds:.0f} s of processor time')
   print(f'load after     {os.getloadavg()[0]:.1f}')
   return 1 if stored.lost or stored.duplicated or report.asked_again else 0
 
