@@ -217,7 +217,7 @@ def outcome_files(job: Job) -> OutcomeFiles:
   if args.report is not None or args.shard is not None:
     raise InputError(
       'is for one process; the launcher gives each its shard, and '
-      'python -m launch merge takes --report',
+      '`python -m launch merge --report=OUT.html KIND ...` makes the page',
       field=('--report' if args.report is not None else '--shard',),
     )
   if args.file == '-':

@@ -2,8 +2,10 @@
 
 It has the labels that xpk knows its own by. It is not made by `xpk workload
 create`, which would not mount a bucket without objects of its own in the
-cluster, and tells exit codes that another start mends from others in one way
-only. Fields: jobset.x-k8s.io/v1alpha2, jobset_types.go; what xpk writes, in its
+cluster, puts pods on the network of their hosts, where the driver for buckets
+does not know their service account, and tells exit codes that another start
+mends from others in one way only. Fields: jobset.x-k8s.io/v1alpha2,
+jobset_types.go; what xpk writes, in its
 recipes/Workload_create_with_output-manifest-file.md.
 """
 
@@ -125,8 +127,6 @@ def manifest(cluster: Cluster, job: jobs.Job) -> dict[str, Any]:
       'cloud.google.com/gke-tpu-topology': cluster.shape,
     },
     'tolerations': [{'key': 'google.com/tpu', 'operator': 'Exists'}],
-    'hostNetwork': True,
-    'dnsPolicy': 'ClusterFirstWithHostNet',
     # SIGTERM, and time to save, before a node goes.
     'terminationGracePeriodSeconds': _SAVE_SECONDS,
     'containers': [container],
