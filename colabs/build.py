@@ -233,6 +233,7 @@ def execute(
       made,
       timeout=timeout,
       kernel_name='python3',
+      coalesce_streams=True,
       config=traitlets.config.Config(AsyncKernelManager=through_files),
       resources={'metadata': {'path': str(folder)}},
     ).execute()

@@ -12,7 +12,7 @@
 # and say so of what they leave out.
 #
 # Where `libtpu` is installed (in Colab, the cell below does) this notebook
-# compiles for real, in a minute or a few. Elsewhere it reads the reports that a
+# compiles for real, which takes some minutes. Elsewhere it reads the reports that a
 # checkout stores in `docs/scaling`, and says so.
 
 # %% tags=["install"]
@@ -86,7 +86,7 @@ if COMPILE and importlib.util.find_spec('libtpu'):
   command = [
     *(sys.executable, '-m', 'consensus_jax', 'compile', f'--step={step}'),
     *(f'--gin_file=models/{model}.gin', f'--gin_file=meshes/{slice_name}.gin'),
-    *(f'--topology={topology}', f'--out={name}'),
+    *(f'--topology={topology}', f'--out={name}', '--no_costs'),
   ]
   done = subprocess.run(command, capture_output=True, text=True)
   # Exit code 1: it compiled, and does not fit.
