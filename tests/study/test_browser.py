@@ -342,6 +342,16 @@ def test_a_draft_outlives_its_page(tmp_path, chromium):
     assert 'Words so far: 2' in page.locator('.under').inner_text()
     page.reload()
     assert text.input_value() == 'I would'
+    # What is refused says so, and where.
+    text.fill('Only four words here')
+    page.get_by_role('button', name='Submit opinion').click()
+    page.get_by_role('link', name='between 5 and 50 words').wait_for()
+    assert accessible.problems(page) == []
+    for path in ('/', '/link', '/leave', '/nowhere'):
+      page.goto(address + path)
+      assert accessible.problems(page) == []
+      assert accessible.problems_of_focus(page) == []
+    page.goto(f'{address}/study')
     # At once, when the page is left before that.
     text.fill('I would rather not')
     page.goto(f'{address}/leave')
