@@ -141,7 +141,8 @@ def submit(
   if at.place.key != key or at.place.kind in steps.WITHOUT_ANSWER:
     before = at.answers.get(key)
     same = before is not None and all(
-      before.get(name) == value for name, value in answer.items()
+      before.get(name) == (value.strip() if isinstance(value, str) else value)
+      for name, value in answer.items()
     )
     return Submission('same' if same else 'late')
   step = _step(connection, protocol, at, now)
@@ -220,17 +221,21 @@ def resume(connection: sa.Connection, *, now: float) -> None:
   if since is None:
     return
   pause_seconds = max(0.0, now - since)
-  moves = (
+  for column in (
     participants.c.step_since,
-    participants.c.deadline,
     participants.c.last_seen,
     group_questions.c.stage_since,
-  )
-  for column in moves:
-    # What began during the pause has lost less, and gains a little.
-    connection.execute(
-      column.table.update().values({column: column + pause_seconds})
+  ):
+    # What has happened during the pause is not moved into the future.
+    later = sa.case(
+      (column + pause_seconds > now, now), else_=column + pause_seconds
     )
+    connection.execute(column.table.update().values({column: later}))
+  connection.execute(
+    participants.update().values(
+      deadline=participants.c.deadline + pause_seconds
+    )
+  )
   connection.execute(studies.update().values(paused_at=None))
 
 

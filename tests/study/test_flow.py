@@ -165,6 +165,17 @@ def test_a_draft_counts_when_the_time_is_over(engine):
   assert people.current(engine, FULL, name).kind == 'survey'
 
 
+def test_sent_twice_is_stored_once_and_changed_is_late(engine):
+  name, *_ = at(engine, 'opinion')
+  first, other = {'text': ' some words\n'}, {'text': 'other words'}
+  assert people.submit(engine, FULL, name, 'q1/opinion', first) == 'stored'
+  assert people.submit(engine, FULL, name, 'q1/opinion', first) == 'same'
+  assert people.submit(engine, FULL, name, 'q1/opinion', other) == 'late'
+  assert stored(engine, name)['q1/opinion'].content == {'text': 'some words'}
+  # Nor can a step be answered that has not come yet.
+  assert people.submit(engine, FULL, name, 'q1/rate/1', {}) == 'late'
+
+
 def test_a_group_goes_on_without_a_member(engine):
   name, other, third = at(engine, 'opinion')
   for who in (name, other):
@@ -202,7 +213,7 @@ def test_who_is_left_may_go_into_another_group(tmp_path):
 
 
 def test_a_pause_stops_every_clock(engine):
-  name, *_ = at(engine, 'opinion')
+  name, other, _ = at(engine, 'opinion')
   with database.writing(engine) as connection:
     flow.pause(connection, now=100.0)
     flow.pause(connection, now=5000.0)
@@ -216,8 +227,11 @@ def test_a_pause_stops_every_clock(engine):
     flow.resume(connection, now=10_000.0)
   people.tick(engine, FULL, 10_100.0)
   with database.reading(engine) as connection:
-    states = connection.execute(sa.select(tables.participants.c.state))
-    assert set(states.scalars()) == {'active'}
+    rows = connection.execute(sa.select(tables.participants)).all()
+  assert {row.state for row in rows} == {'active'}
+  assert max(row.last_seen for row in rows) <= 10_000.0
+  left = people.current(engine, FULL, other, 10_100.0).seconds_left
+  assert left == 100.0  # of 300: 100 before the pause, 100 after
 
 
 def test_statements_come_in_an_order_of_ones_own(tmp_path):
