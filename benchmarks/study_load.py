@@ -74,7 +74,7 @@ def protocol(questions_per_group=2, group_size=5, **fields):
       'timers': dict.fromkeys(names, long),
       'candidates_seconds': long,
       # A test must end, whoever is away.
-      'lobby': {'smaller_after': 20, 'give_up_after': 600, 'away_after': 300},
+      'lobby': {'smaller_after': 180, 'give_up_after': 300, 'away_after': 300},
       'survey': [
         {'id': 'heard', 'prompt': 'I felt heard.'},
         {'id': 'more', 'prompt': 'What else?', 'kind': 'text'},

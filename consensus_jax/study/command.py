@@ -216,9 +216,9 @@ def _serve(args: argparse.Namespace) -> int:
       if passwords.is_set(connection)
       else passwords.set_up_token(connection)
     )
-  scheme = 'https' if args.https else 'http'
   name = f'[{args.host}]' if ':' in args.host else args.host
-  address = f'{scheme}://{name}:{args.port}'
+  # With a proxy, only the proxy knows what browsers call it.
+  address = 'https://...' if args.https else f'http://{name}:{args.port}'
 
   def ready() -> None:
     print(f'participants  {address}/', flush=True)
