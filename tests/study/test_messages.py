@@ -6,6 +6,7 @@ import pytest
 
 from consensus_jax.strict_json import InputError
 from consensus_jax.study import messages
+from consensus_jax.study.rendering import Renderer
 
 _ROOM = pathlib.Path(messages.__file__).parent
 # A call with its first argument, whether more is joined to it, and the rest.
@@ -62,6 +63,13 @@ def test_another_language_falls_back_to_english(tmp_path):
   assert german.language == 'de'
   assert german('place', number=2, of=4) == 'Frage 2 von 4'
   assert german('skip') == messages.load('en')('skip')
+
+
+def test_a_page_says_its_language_and_direction(tmp_path):
+  texts = _with(tmp_path, {'direction': 'rtl', 'skip': 'Zur Seite'})
+  page = Renderer('Title', texts).render('base.html').body.decode()
+  assert '<html lang="de" dir="rtl">' in page
+  assert 'Zur Seite' in page
 
 
 @pytest.mark.parametrize(
