@@ -80,15 +80,6 @@ class Experiments:
   questions: str | None = None
   benchmarks: Sequence[str] = ()
 
-  title = 'Experiments on simulated participants'
-  introduction = (
-    'Simulated groups, whose positions are known, rated statements. Each '
-    'number is a mean over groups, with a 95% interval of draws of whole '
-    'groups in brackets, and in parentheses what it is expected to be. What '
-    'people say and how they rate is made up: this tests the pipeline, and '
-    'says nothing of real people.'
-  )
-
   def __post_init__(self):
     for name, known in (
       ('experiments', NAMES),
@@ -167,6 +158,20 @@ class Experiments:
       utility=self.utility,  # type: ignore[arg-type]
       overflow='truncate',
       seed=self.seed,
+    )
+
+  title = 'Experiments on simulated participants'
+
+  @property
+  def introduction(self) -> str:
+    """What the numbers of the report are."""
+    return (
+      f'{self.num_groups} simulated groups, whose positions are known, rated '
+      'statements. Each number is a mean over groups, with a 95% interval of '
+      f'{self.num_draws:,} draws of groups (seed {self.seed}) in brackets, and '
+      'in parentheses what it is expected to be. What people say and how they '
+      'rate is made up: this tests the pipeline, and says nothing of real '
+      'people.'
     )
 
   @property

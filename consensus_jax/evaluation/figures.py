@@ -208,7 +208,7 @@ def curves(
       ncols=len(systems),
     )
 
-  return _picture(path, (7.0, 4.5), paint)
+  return _picture(path, (5.5, 4.0), paint)
 
 
 def calibration_bins(

@@ -102,11 +102,16 @@ class Judgements:
     return Draws(self.num_draws, self.seed)
 
   title = 'What people said of statements'
-  introduction = (
-    'Each number is a mean over deliberations; intervals draw whole groups of '
-    'people, and p-values are those of tests in which two systems change '
-    'places in whole groups, corrected within an experiment.'
-  )
+
+  @property
+  def introduction(self) -> str:
+    """What the numbers of the report are."""
+    return (
+      'Each number is a mean over deliberations, with a 95% interval of '
+      f'{self.num_draws:,} draws of whole groups of people (seed {self.seed}) '
+      'in brackets. P-values are those of tests in which two systems change '
+      'places in whole groups, corrected within an experiment.'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

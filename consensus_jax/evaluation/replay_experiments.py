@@ -118,12 +118,17 @@ class Replay:
     return Draws(self.num_draws, self.seed)
 
   title = 'What real votes say of choices'
-  introduction = (
-    'Groups of people who all voted on the same statements of a Polis '
-    'conversation; a vote for is an agreement of 7, a pass 4, a vote against '
-    '1. Each number is a mean over groups; nobody is in two groups, and '
-    'intervals draw whole groups. They say nothing of other conversations.'
-  )
+
+  @property
+  def introduction(self) -> str:
+    """What the numbers of the report are."""
+    return (
+      'Groups of people who all voted on the same statements of a Polis '
+      'conversation; a vote for is an agreement of 7, a pass 4, a vote against '
+      '1. Each number is a mean over groups, with a 95% interval of '
+      f'{self.num_draws:,} draws of groups (seed {self.seed}) in brackets; '
+      'nobody is in two groups. Intervals say nothing of other conversations.'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
