@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 import pathlib
 from collections.abc import Callable, Sequence
@@ -11,6 +12,9 @@ from consensus_jax.strict_json import InputError
 from consensus_jax.training import journal
 from launch.job import Job, training_arguments
 from launch.programs import note
+
+# By SIGINT and SIGTERM, as a shell has it.
+_STOPPED = (130, 143)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,8 @@ def _model_dir(job: Job) -> str:
 def run(sweep: Sequence[Point], launch: Callable[[Job], int]) -> int:
   """Launches every point; the first exit code that is not 0, if any.
 
-  A point that fails does not keep the others from being tried.
+  A point that fails does not keep the others from being tried; Ctrl-C and
+  SIGTERM do.
   """
   first = 0
   for number, point in enumerate(sweep):
@@ -103,6 +108,8 @@ def run(sweep: Sequence[Point], launch: Callable[[Job], int]) -> int:
     if code:
       note(f'[{number + 1}/{len(sweep)}] ended with {code}')
       first = first or code
+    if code in _STOPPED:
+      break
   return first
 
 
@@ -151,7 +158,7 @@ def _result(model_dir: str) -> dict[str, Any]:
   )
   if (folder / 'failure.json').is_file():
     state = 'diverged'
-  elif (folder / 'export').is_dir():
+  elif (folder / 'export').is_dir() or (lines and _last(folder, lines)):
     state = 'done'
   else:
     state = 'under way' if lines else 'not started'
@@ -161,6 +168,15 @@ def _result(model_dir: str) -> dict[str, Any]:
     'loss': _loss(best),
     'others': {name: best[name] for name in _METRICS if name in best},
   }
+
+
+def _last(folder: pathlib.Path, lines: list[dict[str, Any]]) -> bool:
+  """Whether the run has taken all its steps."""
+  try:
+    about = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+    return lines[-1]['step'] >= about['configuration']['num_steps']
+  except (OSError, ValueError, KeyError):
+    return False
 
 
 def _loss(line: dict[str, Any]) -> float:

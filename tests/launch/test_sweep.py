@@ -58,11 +58,14 @@ def test_outcomes_are_not_swept():
     sweep.points(one, OVER)
 
 
-def write(point, *lines, export=False, failure=False):
+def write(point, *lines, export=False, failure=False, of=None):
   folder = pathlib.Path(point.model_dir)
   folder.mkdir(parents=True)
   text = ''.join(json.dumps(line) + '\n' for line in lines)
   (folder / 'metrics.jsonl').write_text(text + '{"kind": "tra')
+  if of is not None:
+    about = {'configuration': {'num_steps': of}}
+    (folder / 'config.json').write_text(json.dumps(about))
   if export:
     (folder / 'export').mkdir()
   if failure:
@@ -80,7 +83,7 @@ def test_the_table_has_the_best_first(tmp_path, monkeypatch):
     {'kind': 'validation', 'step': 9, 'loss': 0.6, 'accuracy': 0.8},
     export=True,
   )
-  write(points[1], {'kind': 'validation', 'step': 5, 'loss': 0.25})
+  write(points[1], {'kind': 'validation', 'step': 5, 'loss': 0.25}, of=6)
   write(points[2], {'kind': 'train', 'step': 3, 'loss': 2.0}, failure=True)
   lines = sweep.table(points).splitlines()
   rows = [[cell.strip() for cell in row.split('|')[1:-1]] for row in lines]
@@ -93,6 +96,21 @@ def test_the_table_has_the_best_first(tmp_path, monkeypatch):
     ['runs/002', '3e-5', '0', 'diverged', '3', '2', ''],
     ['runs/003', '3e-5', '1', 'not started', '0', '', ''],
   ]
+
+
+def test_a_run_without_an_export_is_done_after_its_last_step(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (point, *_) = sweep.points(job(), OVER)
+  write(point, {'kind': 'train', 'step': 6, 'loss': 0.5}, of=6)
+  assert '| done | 6 | 0.5 |' in sweep.table([point])
+
+
+def test_whoever_stops_a_point_stops_the_sweep():
+  points = sweep.points(job(), OVER)
+  codes = iter([0, 143])
+  assert sweep.run(points, lambda one: next(codes)) == 143
 
 
 def test_a_point_that_fails_does_not_keep_the_others(capsys):
