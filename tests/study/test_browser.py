@@ -255,7 +255,7 @@ _PROTOCOL = protocol(
 
 def _together(people, *, until):
   """Everybody answers what comes until the first is at a step."""
-  end = time.monotonic() + 240
+  end = time.monotonic() + 600
   while any(person.step != until for person in people):
     assert time.monotonic() < end, [person.step for person in people]
     for person in people:
