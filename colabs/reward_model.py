@@ -8,9 +8,9 @@
 # statement. It is a small language model with adapters and a linear head,
 # trained on votes of real people and of invented ones.
 #
-# This notebook shows that it knows something, that most of this is what
-# *anybody* would like, and that it fails those who differ from the others. It
-# ranks what people may be asked about; it is no substitute for asking them, and
+# This notebook shows that it knows something, that most of this is what *anybody*
+# would like, and asks whether it does worse for those who differ from the others.
+# It ranks what people may be asked about; it is no substitute for asking them, and
 # no means to judge a person.
 
 # %% tags=["install"]
