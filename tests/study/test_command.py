@@ -17,7 +17,7 @@ PROTOCOL = """\
 entry: [open, invitation]
 questions_per_group: 1
 questions:
-  - {id: a, text: A?, affirming: A., negating: B.}
+  - {id: a, text: "A?", affirming: A., negating: B.}
 """
 
 
