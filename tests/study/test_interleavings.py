@@ -10,6 +10,7 @@ import tempfile
 from typing import get_args
 
 import hypothesis
+import pytest
 import sqlalchemy as sa
 import study_people as people
 from hypothesis import strategies as st
@@ -293,8 +294,9 @@ class Study:
       assert states <= {'done', 'failed'}
 
 
+@pytest.mark.slow
 @hypothesis.settings(
-  max_examples=8,
+  max_examples=4,
   deadline=None,
   # A seed does not become simpler.
   phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
@@ -302,4 +304,4 @@ class Study:
 @hypothesis.given(PROTOCOLS, st.integers(0, 2**32))
 def test_nothing_is_lost_and_all_ends(fields, seed):
   with tempfile.TemporaryDirectory() as folder:
-    Study(folder, fields, random.Random(seed)).run(100)
+    Study(folder, fields, random.Random(seed)).run(80)
