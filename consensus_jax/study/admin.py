@@ -169,6 +169,7 @@ def _overview(site: Site, request: Request) -> Response:
     return RedirectResponse('/admin/log_in', status_code=303)
   study, paused = _read(site)
   flags = quality.flags(study)
+  grouped = _grouped(study)
   now = site.clock()
   return site.renderer.render(
     'admin.html',
@@ -184,7 +185,7 @@ def _overview(site: Site, request: Request) -> Response:
       _person_row(study, name, flags, now)
       for name, person in study.participants.items()
       if person.state == 'active'
-      if _is_outside(study, name)
+      if name not in grouped
     ],
   )
 
@@ -236,11 +237,12 @@ def _read(site: Site) -> tuple[Collected, bool]:
 
 def _counts(study: Collected) -> list[tuple[str, int]]:
   """How many people there are, by how far they have come."""
+  grouped = _grouped(study)
   counts = Counter(
     'waiting for a group'
     if person.step_key == 'lobby'
     else 'before the waiting room'
-    if person.state == 'active' and _is_outside(study, name)
+    if person.state == 'active' and name not in grouped
     else 'in a group'
     if person.state == 'active'
     else person.state.replace('_', ' ')
@@ -249,12 +251,13 @@ def _counts(study: Collected) -> list[tuple[str, int]]:
   return sorted(counts.items())
 
 
-def _is_outside(study: Collected, name: str) -> bool:
-  return not any(
-    member.participant_id == name
+def _grouped(study: Collected) -> set[str]:
+  """Who is, or was, in a group."""
+  return {
+    member.participant_id
     for members in study.memberships.values()
     for member in members
-  )
+  }
 
 
 def _group_row(

@@ -278,3 +278,24 @@ def test_a_record_has_no_statement_that_was_not_shown(study):
   for record in export_records.records(rows):
     count = sum(statement.round == 0 for statement in record.statements)
     assert count == protocol.candidates_shown
+
+
+def test_who_was_not_heard_is_told(tmp_path):
+  protocol = people.protocol_of(conditions=[{'name': 'out', 'exclude': 1}])
+  engine = people.opened(tmp_path, protocol)
+  names = [people.join(engine, protocol) for _ in range(3)]
+  people.go_to(engine, protocol, names, 'rate', make=study_finished.make)
+  content = export.files(engine, protocol)
+  rows = study_finished.read(engine, protocol)
+  (silent,) = [m for m in rows.memberships[1] if m.excluded]
+  (record,) = map(json.loads, content['records.jsonl'].splitlines())
+  written = [s for s in record['statements'] if s['author'] == 'model']
+  assert [*map(json.loads, content['unheard.jsonl'].splitlines())] == [
+    {
+      'record': record['id'],
+      'statement': statement['id'],
+      'participant': rows.names[silent.participant_id],
+    }
+    for statement in written
+  ]
+  assert written

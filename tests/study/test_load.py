@@ -26,7 +26,7 @@ def test_many_at_once_lose_and_double_nothing(tmp_path):
   assert (stored.lost, stored.duplicated) == ((), ())
   # All that they answered, and nothing else.
   assert stored.unacknowledged == ()
-  assert report.acknowledged > 6 * 20
+  assert report.acknowledged == 6 * 20
   jobs, made = servers.jobs()
   assert len(made) == len(jobs) > 0
   assert all((job.state, job.attempts) == ('done', 1) for job in jobs)
