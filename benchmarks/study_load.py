@@ -152,18 +152,31 @@ class Servers:
       time.sleep(0.1)
     raise TimeoutError('the server does not answer')
 
-  def kill(self, what):
-    """Kills the server, or the worker, with signal 9."""
+  def kill_server(self):
+    """Kills the server with signal 9, and starts the next one."""
     with self._turn:
-      if what == 'server':
-        self.process.kill()
-        self.process.wait()
-        self.kills['server'] += 1
-        self.start()
-        return
-      with contextlib.suppress(OSError, ValueError):
-        os.kill(int((self.folder / 'worker').read_text()), signal.SIGKILL)
-        self.kills['worker'] += 1
+      self.process.kill()
+      self.process.wait()
+      self.kills['server'] += 1
+      self.start()
+
+  def kill_worker(self, stop):
+    """Kills the worker with signal 9, as soon as there is one."""
+    mark = self.folder / 'worker'
+    while not stop.is_set():
+      try:
+        pid = int(mark.read_text())
+        # Numbers of processes are used again.
+        command = pathlib.Path(f'/proc/{pid}/cmdline').read_text()
+        if str(self.folder) not in command:
+          raise ValueError('is another process')
+        os.kill(pid, signal.SIGKILL)
+      except (OSError, ValueError):
+        stop.wait(0.1)
+        continue
+      mark.unlink()
+      self.kills['worker'] += 1
+      return
 
   def stop(self):
     """Ends the server, which ends the worker."""
@@ -213,11 +226,13 @@ def kill_at_random(servers, kills, seed, stop, mean_seconds=10.0):
   for index in range(kills):
     if stop.wait(rng.uniform(0.3, 1.7) * mean_seconds):
       return
-    servers.kill(('server', 'worker')[index % 2])
-    if index % 2 == 0:
-      # What is not up yet cannot be hit: else nothing would ever happen.
-      with contextlib.suppress(TimeoutError):
-        servers.wait()
+    if index % 2:
+      servers.kill_worker(stop)
+      continue
+    servers.kill_server()
+    # What is not up yet cannot be hit: else nothing would ever happen.
+    with contextlib.suppress(TimeoutError):
+      servers.wait()
 
 
 def run(folder, study, plan, *, kills=0, mean_seconds=10.0, tell=print):

@@ -12,7 +12,7 @@ def test_killed_processes_lose_no_acknowledged_answer(tmp_path):
   plan = visitors.Plan.of(
     study,
     people=6,
-    think_seconds=0.5,
+    think_seconds=1.0,
     arrive_seconds=1.0,
     poll_seconds=0.3,
     patience_seconds=120.0,
@@ -22,8 +22,8 @@ def test_killed_processes_lose_no_acknowledged_answer(tmp_path):
     tmp_path,
     study,
     plan,
-    kills=4,
-    mean_seconds=3.0,
+    kills=3,
+    mean_seconds=2.0,
     tell=lambda text: None,
   )
   assert report.done == 6
