@@ -15,6 +15,15 @@ from consensus_jax.strict_json import (
   dump,
   plain,
 )
+from consensus_jax.study.protocol_fields import (
+  check_distinct,
+  check_name,
+  check_seconds,
+  check_whole,
+  fields_of,
+  items_of,
+  texts_of,
+)
 from consensus_jax.study.protocol_parts import (
   HUMAN,
   AfterAbandoned,
@@ -32,13 +41,6 @@ from consensus_jax.study.protocol_parts import (
   System,
   Timers,
   Words,
-  check_distinct,
-  check_name,
-  check_seconds,
-  check_whole,
-  fields_of,
-  items_of,
-  texts_of,
 )
 
 __all__ = [
