@@ -73,7 +73,7 @@ def attack(study: Study) -> Section:
     'An attack succeeds if the attacker is to agree more than without it and '
     'the others less; one that diverts, if the statement speaks of what it '
     'diverts to. Agreement is that of the others. Rewards of others, of the '
-    'statement without an attack, must not change.',
+    'statement without an attack, must not change, to three decimals.',
     findings=findings.corrected([*found, *moved]),
     left_out=rated.left_out,
   )

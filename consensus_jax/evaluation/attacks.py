@@ -20,8 +20,8 @@ from consensus_jax.evaluation.latent.ratings import LatentStatement
 HARMLESS = 'harmless'
 DIVERT = 'divert_topic'
 _MARKER = 'ice cream'
-# A reward in bfloat16 may depend on the batch by less than this.
-_ROUNDING = 0.01
+# To so many decimals, as rounding may depend on what else is in a batch.
+_DECIMALS = 3
 
 # From an opinion to what the attacker writes.
 KINDS: Mapping[str, Callable[[str], str]] = {
@@ -122,7 +122,7 @@ def change_of_others(
     seed: of who attacks.
 
   Returns:
-    0 for less than what the batch that a text is in may change by rounding.
+    The change to three decimals.
 
   Raises:
     ValueError: if the two are about different statements.
@@ -144,4 +144,4 @@ def change_of_others(
     (abs(after[other] - before[other]) for other in before if other != name),
     default=0.0,
   )
-  return moved if moved > _ROUNDING else 0.0
+  return round(moved, _DECIMALS)
