@@ -46,6 +46,7 @@ _STUDY = [
   'httpx2>=2,<3',
   'limits>=5,<6',
   'pg8000>=1.31,<2',
+  'pyarrow>=20',
   'pyyaml>=6,<7',
   'sqlalchemy>=2,<3',
   'starlette>=1,<2',
