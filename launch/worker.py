@@ -219,9 +219,13 @@ def _run_all(commands: Sequence[tuple[list[str], dict[str, str]]]) -> int:
       with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
 
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, pass_on)
-  return max(shell_code(process.wait()) for process in processes)
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  before = [signal.signal(number, pass_on) for number in numbers]
+  try:
+    return max(shell_code(process.wait()) for process in processes)
+  finally:
+    for number, handler in zip(numbers, before):
+      signal.signal(number, handler)
 
 
 def shell_code(code: int) -> int:

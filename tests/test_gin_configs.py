@@ -8,7 +8,11 @@ import gin
 import pytest
 
 from consensus_jax import gin_utils
-from consensus_jax.evaluation import experiment_settings
+from consensus_jax.evaluation import (
+  experiment_settings,
+  judged_experiments,
+  replay_experiments,
+)
 from consensus_jax.model import config
 from consensus_jax.training import settings
 
@@ -87,8 +91,7 @@ def _shipped(folder):
 
 
 _RUN = ['MODEL_DIR="run"', 'TRAIN_DATA="examples"']
-_EVALUATION = 'runs/eval_simulated.gin'
-_TRAINING = [file for file in _shipped('runs') if file != _EVALUATION]
+_TRAINING = [f for f in _shipped('runs') if not f.startswith('runs/eval_')]
 
 
 def test_every_shipped_file_is_tested():
@@ -125,11 +128,24 @@ def test_the_text_of_a_run_builds_it_again(file, write):
   assert run.lora.rank == 16 and run.seed == 3
 
 
-def test_the_file_of_experiments_says_what_is_the_default():
-  run, text = gin_utils.build('RUN', [_EVALUATION])
-  assert run == experiment_settings.Experiments()
-  other, _ = gin_utils.build('RUN', [_EVALUATION], ['NUM_GROUPS=3'])
-  assert other.num_groups == 3 and 'NUM_GROUPS' in text
+_RECORDS = ['RECORDS=("records.jsonl",)']
+
+
+@pytest.mark.parametrize(
+  'name, bindings, kind',
+  [
+    ('simulated', [], experiment_settings.Experiments),
+    ('judgements', _RECORDS, judged_experiments.Judgements),
+    ('replay', [*_RECORDS, 'CONVERSATIONS=()'], replay_experiments.Replay),
+  ],
+)
+def test_a_file_of_experiments_says_what_is_the_default(name, bindings, kind):
+  file = f'runs/eval_{name}.gin'
+  run, text = gin_utils.build('RUN', [file], bindings)
+  given = {'records': ('records.jsonl',)} if bindings else {}
+  assert run == kind(**given)
+  other, _ = gin_utils.build('RUN', [file], [*bindings, 'SEED=3'])
+  assert other.seed == 3 and 'SEED' in text
 
 
 @pytest.mark.parametrize('name', sorted(_NUM_PARAMETERS))
