@@ -7,7 +7,7 @@ These pages are in English, whatever the study's language.
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -321,26 +321,29 @@ def _export(site: Site, request: Request) -> Response:
 
 
 async def _post_pause(site: Site, request: Request) -> Response:
-  form = await security.read_form(request)
-  return await run_in_threadpool(_pause, site, request, form)
-
-
-def _pause(site: Site, request: Request, form: Mapping[str, str]) -> Response:
-  _require(site, request, form)
-  with database.writing(site.engine) as connection:
-    flow.pause(connection, now=site.clock())
-  return RedirectResponse('/admin', status_code=303)
+  return await _post_change(site, request, flow.pause)
 
 
 async def _post_resume(site: Site, request: Request) -> Response:
+  return await _post_change(site, request, flow.resume)
+
+
+async def _post_change(
+  site: Site, request: Request, change: Callable[..., None]
+) -> Response:
   form = await security.read_form(request)
-  return await run_in_threadpool(_resume, site, request, form)
+  return await run_in_threadpool(_change, site, request, form, change)
 
 
-def _resume(site: Site, request: Request, form: Mapping[str, str]) -> Response:
+def _change(
+  site: Site,
+  request: Request,
+  form: Mapping[str, str],
+  change: Callable[..., None],
+) -> Response:
   _require(site, request, form)
   with database.writing(site.engine) as connection:
-    flow.resume(connection, now=site.clock())
+    change(connection, now=site.clock())
   return RedirectResponse('/admin', status_code=303)
 
 
