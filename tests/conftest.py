@@ -19,6 +19,8 @@ _cache = tempfile.TemporaryDirectory(prefix='consensus_jax_tests_')
 os.environ['XDG_CACHE_HOME'] = _cache.name
 
 import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 hypothesis.settings.register_profile(
   'ci',
@@ -28,3 +30,10 @@ hypothesis.settings.register_profile(
   max_examples=50,
 )
 hypothesis.settings.load_profile('ci')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _forget_programs():
+  """Compiled programs of one module are of no use to the next, but stay."""
+  yield
+  jax.clear_caches()
