@@ -15,11 +15,14 @@ question are our own.
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from consensus_jax.deliberation import Deliberation
 from consensus_jax.tokenizer import Tokenizer
 
+# A text ends as a sentence, perhaps inside quotation marks or brackets.
+_ENDS = re.compile(r'[.!?…][\'"’”)\]]*$')
 JURY = (
   "A citizen's jury was tasked with coming up with consensus opinions on a "
   'range of different questions. Below we present one such question along with '
@@ -106,6 +109,12 @@ def one_line(text: str) -> str:
   return ' '.join(text.split())
 
 
+def sentence(text: str) -> str:
+  """`text` on one line, with a full stop if it ends without any."""
+  text = one_line(text)
+  return text if _ENDS.search(text) else f'{text}.'
+
+
 def policy_text(deliberation: Deliberation) -> str:
   """The part of a policy's prompt that is the deliberation itself."""
   return _task(deliberation.question, [o.text for o in deliberation.opinions])
@@ -179,8 +188,12 @@ def reward_prefix_ids(
 
 
 def reward_continuation(candidate: str) -> str:
-  """What follows `reward_prefix`: the candidate itself."""
-  return f' {one_line(candidate)}'
+  """What follows `reward_prefix`: the candidate, which ends as a sentence.
+
+  A reward is of the last token. Whether somebody wrote a full stop there must
+  not make a difference.
+  """
+  return f' {sentence(candidate)}'
 
 
 def rater_prefix(

@@ -10,13 +10,13 @@ from consensus_jax.training import command
 
 # What is made, in this order.
 _PARTS = (
-  *('half_a', 'half_b', 'statements_a', 'real_b', 'reward_card'),
+  *('half_a', 'half_b', 'statements_a', 'synthetic_b', 'reward_card'),
   *('policy', 'policy_card'),
 )
 # Held-out groups that policies are compared on.
-_NUM_GROUPS = 12
+_NUM_GROUPS = 40
 # That each policy writes for a group, of which the best takes part too.
-_NUM_CANDIDATES = 8
+_NUM_CANDIDATES = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ('polis', 'FOLDER', 'of the ten Polis conversations'),
     ('bank', 'FILE', 'of questions with position statements, JSON'),
     ('examples', 'FILE', 'of published deliberations, JSON'),
-    ('out', 'FOLDER', 'for everything; about 10 GB'),
+    ('out', 'FOLDER', 'for everything; about 5 GB'),
     ('cards', 'FOLDER', 'for model cards'),
   ):
     parser.add_argument(f'--{flag}', required=True, metavar=metavar, help=text)

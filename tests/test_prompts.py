@@ -100,6 +100,24 @@ def test_reward_is_the_papers_template():
   assert prefix + candidate == REWARD
 
 
+@pytest.mark.parametrize(
+  'text, expected',
+  [
+    ('We need more buses', 'We need more buses.'),
+    ('We need more buses.', 'We need more buses.'),
+    ('NZ is fine!', 'NZ is fine!'),
+    ('Why not?', 'Why not?'),
+    ('Ban cars (all of them.)', 'Ban cars (all of them.)'),
+    ('An "in/out" vote', 'An "in/out" vote.'),
+    ('He said “no.”', 'He said “no.”'),
+    ('two\nlines ', 'two lines.'),
+  ],
+)
+def test_a_candidate_ends_as_a_sentence(text, expected):
+  assert prompts.sentence(text) == expected
+  assert prompts.reward_continuation(text) == f' {expected}'
+
+
 def test_few_shot_repeats_the_template_for_each_example():
   task = prompts.policy_text(make(QUESTION, OPINIONS))
   text = prompts.completion_prompt(task, prompts.EXAMPLES)
@@ -242,7 +260,7 @@ def test_a_reward_is_encoded_as_prefix_and_candidate(question, opinion, text):
   body = prefix[len(tokenizer.bos_ids) :]
   assert body == tokenizer.encode(prompts.reward_prefix(question, opinion))
   joined = prompts.reward_prefix(question, opinion)
-  joined += f' {prompts.one_line(text)}'
+  joined += f' {prompts.sentence(text)}'
   assert tokenizer.decode(body) + tokenizer.decode(candidate) == joined
 
 

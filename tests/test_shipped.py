@@ -73,7 +73,7 @@ def test_the_policy_is_the_one_of_its_card():
 
 
 @pytest.mark.parametrize(
-  ('folder', 'limit'), [(REWARD_MODEL, 6_000_000), (POLICY, 20_000_000)]
+  ('folder', 'limit'), [(REWARD_MODEL, 12_000_000), (POLICY, 20_000_000)]
 )
 def test_they_are_small(folder, limit):
   assert sum(path.stat().st_size for path in folder.iterdir()) < limit

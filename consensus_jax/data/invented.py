@@ -21,7 +21,8 @@ from consensus_jax.data.records import (
   Question,
   Statement,
 )
-from consensus_jax.data.verbalise import choose, sentence, verbalise
+from consensus_jax.data.verbalise import choose, verbalise
+from consensus_jax.prompts import sentence
 from consensus_jax.strict_json import (
   InputError,
   check_array,

@@ -11,13 +11,12 @@ a statement like one that it has read before it expects what followed then. With
 """
 
 import random
-import re
 from collections.abc import Sequence
 
+from consensus_jax.prompts import sentence
 from consensus_jax.tokenizer import Tokenizer
 
 _VOTES = {1: 'Agree.', -1: 'Disagree.'}
-_ENDS = re.compile(r'[.!?…][\'"’”)\]]*$')
 
 
 def verbalise(votes: Sequence[tuple[str, int]]) -> str:
@@ -41,12 +40,6 @@ def first_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
   if agree == disagree:
     raise ValueError(f'the tokenizer begins {[*_VOTES.values()]} alike')
   return agree, disagree
-
-
-def sentence(text: str) -> str:
-  """`text` on one line, with a full stop if it ends without any."""
-  text = ' '.join(text.split())
-  return text if _ENDS.search(text) else f'{text}.'
 
 
 def choose(votes: Sequence[int], count: int, seed: str) -> tuple[int, ...]:

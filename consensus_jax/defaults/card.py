@@ -94,6 +94,7 @@ def reward_card(document: Mapping[str, Any]) -> str:
     weights.append(
       ['sha256 of the adapters, as shipped', about['shipped']['sha256']]
     )
+  synthetic = any(each['synthetic'] for each in about['rows']['train'])
   results = report.markdown(document).replace('\n## ', '\n### ')
   parts = [
     '# Model card: the default reward model',
@@ -105,10 +106,11 @@ def reward_card(document: Mapping[str, Any]) -> str:
     '## Targets',
     _targets(about['targets']),
     '## What it learned from',
-    f'People of {len(halves["a"])} Polis conversations, and synthetic votes. '
+    f'People of {len(halves["a"])} Polis conversations'
+    f'{", and synthetic votes" if synthetic else ""}. '
     f'{len(halves["b"])} other conversations are held out whole. A row is one '
-    'person: what is known of them, and statements that they judged. Votes '
-    'include passes.',
+    'person: what is known of them, and statements that they judged; people '
+    'have several rows, of other votes. Votes include passes.',
     *_data(about['rows']),
     'Whom it is measured on, none of whom it learned from:',
     report.table(
@@ -119,7 +121,7 @@ def reward_card(document: Mapping[str, Any]) -> str:
       ],
     ),
     '## How it was trained',
-    f'{run["steps"]:,} steps in {run["hours"]:.1f} hours of steps, from '
+    f'{run["steps"]:,} steps in {run_facts.duration(run)} of steps, from '
     f'{run["initialisation"]}. The checkpoint of the best validation loss is '
     'the model.',
     run_facts.settings_table(run),
@@ -134,11 +136,15 @@ def reward_card(document: Mapping[str, Any]) -> str:
     f'![Rewards by length of the statement, in new conversations]({LENGTH})',
     f'#{results}'.strip(),
     '## Limits',
-    '\n'.join(f'- {limit}' for limit in _LIMITS),
+    _list(_LIMITS, _SYNTHETIC_LIMITS if synthetic else ()),
     '## Licence and attribution',
-    '\n'.join(f'- {each}' for each in _ATTRIBUTION),
+    _list(_ATTRIBUTION, _SYNTHETIC_ATTRIBUTION if synthetic else ()),
   ]
   return '\n\n'.join(parts) + '\n'
+
+
+def _list(*parts: Sequence[str]) -> str:
+  return '\n'.join(f'- {each}' for part in parts for each in part)
 
 
 def _targets(found: Sequence[Mapping[str, Any]]) -> str:
@@ -210,8 +216,8 @@ question and what is known of that person: their own words, or some of their
 votes in words. The reward is the log-odds that the person votes for the
 statement. A group's consensus is made of such rewards, one a member.
 
-Low-rank adapters of the upper layers of a small language model, and a linear
-head on the last hidden state."""
+Low-rank adapters of a small language model, and a linear head on the last
+hidden state."""
 
 _LIMITS = (
   'English only. The conversations are few and of few places, in the United '
@@ -228,8 +234,6 @@ _LIMITS = (
   "is personal is its difference to itself with another's opinion, above.",
   'Most opinions that it learned from are votes in words. How it does on '
   'people who wrote, mostly a sentence or two, is a table of its own.',
-  'Synthetic votes are of invented people, who answer as a language model '
-  'thought that people might. They are in the training set only.',
   'The conversations of half B are in no training set of this model, but the '
   'recipe was chosen by people who had seen what earlier ones reached on '
   'them.',
@@ -245,6 +249,14 @@ _ATTRIBUTION = (
   'Votes and comments: data was gathered using the Polis software '
   '(compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with '
   'Attribution to The Computational Democracy Project.',
+)
+
+# Of a model that learned from synthetic votes too.
+_SYNTHETIC_LIMITS = (
+  'Synthetic votes are of invented people, who answer as a language model '
+  'thought that people might. They are in the training set only.',
+)
+_SYNTHETIC_ATTRIBUTION = (
   "Stances: invented from questions and positions of the Habermas Machine's "
   'question bank, CC BY 4.0, copyright DeepMind Technologies Limited.',
   'Invented conversations and seed deliberations: written for this project '

@@ -6,8 +6,8 @@
 
 What ships is what is measured: `half_a`, on everyone of half B, of which it has
 seen nothing, and on those people of half A who were kept apart. Whether
-synthetic votes help is measured the other way round: `half_b` and `real_b`, on
-people of half A.
+synthetic votes help is measured the other way round: `half_b` and
+`synthetic_b`, on people of half A.
 """
 
 import dataclasses

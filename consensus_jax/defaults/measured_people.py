@@ -36,8 +36,8 @@ SECTIONS = (
 # Runs; the prompted rater is one without adapters.
 SHIPS = 'half_a'
 OF_STATEMENTS = 'statements_a'
-OF_SYNTHETIC = 'half_b'
-OF_REAL = 'real_b'
+OF_SYNTHETIC = 'synthetic_b'
+OF_REAL = 'half_b'
 RATER = 'prompted_rater'
 
 # For each system its run, and people as it is asked about them; None for those
@@ -62,14 +62,14 @@ class Sizes:
     draws: of people, for intervals.
   """
 
-  people: int = 14
-  writers: int = 12
-  known: int = 8
-  statements: int = 16
-  rater: int = 4
-  train: int = 50
-  groups: int = 5
-  robust: int = 2
+  people: int = 120
+  writers: int = 40
+  known: int = 120
+  statements: int = 24
+  rater: int = 24
+  train: int = 120
+  groups: int = 40
+  robust: int = 12
   robust_statements: int = 8
   draws: int = 2000
 

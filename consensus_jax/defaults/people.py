@@ -59,11 +59,12 @@ class People:
     )
 
 
-def read(folder: str | pathlib.Path) -> Mapping[str, People]:
+def read(folder: str | pathlib.Path, *, draw: int = 0) -> Mapping[str, People]:
   """People of the ten conversations, by split.
 
   Args:
     folder: holds a folder for each conversation, as Polis exports it.
+    draw: another number describes the same people by others of their votes.
 
   Raises:
     InputError: if a conversation is missing or is not understood.
@@ -76,7 +77,9 @@ def read(folder: str | pathlib.Path) -> Mapping[str, People]:
     )
   records = []
   for name in (*HALF_A, *HALF_B):
-    by_votes, _ = polis.read(found[name], polis.PolisSettings(opinions='votes'))
+    by_votes, _ = polis.read(
+      found[name], polis.PolisSettings(opinions='votes', seed=draw)
+    )
     as_comes, _ = polis.read(found[name])
     writers = tuple(
       member

@@ -144,7 +144,7 @@ def policy_card(document: Mapping[str, Any]) -> str:
       ],
     ),
     '## How it was trained',
-    f'{run["steps"]:,} steps in {run["hours"]:.1f} hours of steps. The '
+    f'{run["steps"]:,} steps in {run_facts.duration(run)} of steps. The '
     'checkpoint of the best validation loss is the policy.',
     run_facts.settings_table(run),
     'Versions: '

@@ -98,6 +98,13 @@ def rows(run: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
   return found
 
 
+def duration(run: Mapping[str, Any]) -> str:
+  """How long the steps of `about` took, in words."""
+  if run['hours'] < 1:
+    return f'{60 * run["hours"]:.1f} minutes'
+  return f'{run["hours"]:.1f} hours'
+
+
 def settings_table(run: Mapping[str, Any]) -> str:
   """The settings of `about`."""
   return report.table(

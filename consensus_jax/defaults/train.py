@@ -3,12 +3,9 @@
 Runs of one recipe. `half_a` learns from people of one half of the conversations
 and ships; what it says of the other half is what a reward model says of
 questions that it never saw. `half_b` is the same of the other half, and judges
-the policy that `half_a` selects for. `real_b` learns from real people only, and
-`statements_a` sees no opinion: what it knows is not personal.
-
-Next to real people's votes, runs learn from synthetic ones: of invented
-conversations, of the seed deliberations, and of invented stances. Each half has
-its own, so that the two have learned from nothing in common.
+the policy that `half_a` selects for. `statements_a` sees no opinion: what it
+knows is not personal. `synthetic_b` learns from synthetic votes as well: of
+invented conversations, of the seed deliberations, and of invented stances.
 
 Every part is a folder that is there and complete, or is made: a run that was
 stopped goes on where it was.
@@ -18,7 +15,8 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from consensus_jax.data import (
   batches,
@@ -32,33 +30,39 @@ from consensus_jax.defaults.people import HALVES, Half
 from consensus_jax.inference import compute
 from consensus_jax.interop import adapters
 from consensus_jax.interop.pretrained import Pretrained, load_pretrained
+from consensus_jax.model.execution import Execution
 from consensus_jax.model.lora import LoraConfig
 from consensus_jax.policy_data import groups
 from consensus_jax.strict_json import InputError
-from consensus_jax.training import frozen_layers, launch
+from consensus_jax.training import launch
 from consensus_jax.training.objectives import RewardSettings
 from consensus_jax.training.optimizers import OptimizerSettings
 from consensus_jax.training.settings import Initial, RewardRun
 
-# Layers before this one stay as they are.
-FIRST_LAYER = 16
-BATCH_SIZE = 4
+# Times that each person is described anew, by other votes of theirs; every time
+# they are asked about other statements too.
+DRAWS = 8
+BATCH_SIZE = 16
 LEARNING_RATE = 5e-4
+LORA = LoraConfig()
 # Of comparing people on the same statement, beside the loss of each vote.
 CONTRAST = 1.0
+WARMUP_STEPS = 20
+EVALUATIONS = 4
 SEED = 0
-# Rows of a conversation, by how its people are described.
-MAX_ROWS = 56
-MAX_VALIDATION_ROWS = 8
-MAX_STATEMENT_ROWS = 20
-# Invented people: of a conversation, every second time described by comments
-# too; of stances; of seed deliberations.
-INVENTED_ROWS = 4
-NUM_STANCES = 120
-NUM_SEED_ROWS = 72
-# Of a row, on two cores without bfloat16 instructions: the layers that stay as
-# they are, once; a step of those that learn.
-_SECONDS_BELOW, _SECONDS_STEP = 1.0, 2.1
+# Rows of a conversation in a draw, by how its people are described.
+MAX_ROWS = 400
+MAX_VALIDATION_ROWS = 40
+# Invented people of a conversation, in each form; of stances; of the seed
+# deliberations.
+INVENTED_ROWS = 24
+INVENTED_FORMS: tuple[Literal['votes', 'comments'], ...] = ('votes', 'comments')
+NUM_STANCES = 4000
+# A row's share of a step, on two cores without bfloat16 instructions.
+_SECONDS_STEP = 4.5
+
+# Of the number of a draw, people by split.
+Drawn = Callable[[int], Mapping[str, people.People]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,24 +72,21 @@ class Recipe:
   Attributes:
     name: of the run.
     half: of the conversations.
-    with_opinion: False hides what people think; synthetic votes are then left
-      out, as they teach nothing of real people's statements.
+    with_opinion: False hides what people think.
     synthetic: whether it learns from synthetic votes too.
-    epochs: how often it sees each; below 1, the share that it sees.
   """
 
   name: str
   half: Half
   with_opinion: bool = True
-  synthetic: bool = True
-  epochs: float = 1
+  synthetic: bool = False
 
 
 RECIPES = (
-  Recipe(name='half_a', half='a', epochs=1.5),
-  Recipe(name='half_b', half='b', epochs=0.6),
-  Recipe(name='statements_a', half='a', with_opinion=False, synthetic=False),
-  Recipe(name='real_b', half='b', synthetic=False, epochs=0.6),
+  Recipe(name='half_a', half='a'),
+  Recipe(name='half_b', half='b'),
+  Recipe(name='statements_a', half='a', with_opinion=False),
+  Recipe(name='synthetic_b', half='b', synthetic=True),
 )
 
 
@@ -102,7 +103,7 @@ def train_reward_models(
   Args:
     polis: the folder of the ten conversations.
     bank: the file of questions with positions.
-    out: where everything goes: about 10 GB.
+    out: where everything goes: about 5 GB.
     recipes: which runs.
     max_hours: refuse to begin what would take two cores longer.
 
@@ -114,26 +115,20 @@ def train_reward_models(
       long.
   """
   folder = pathlib.Path(out)
-  splits = people.read(polis)
   model = load_pretrained(dtype=compute.choose_dtype(None))
-  for split, part in splits.items():
+  drawn = functools.cache(lambda draw: people.read(polis, draw=draw))
+  for split, part in drawn(0).items():
     _write_records(folder / 'records' / split, part)
-  sets = {}
-  for recipe in recipes:
-    rows = {
-      split: [_real(folder, splits[split], split, recipe, model)]
-      for split in ('train', 'validation')
+  sets = {
+    recipe.name: {
+      'train': _train(folder, drawn, bank, recipe, model),
+      'validation': _validation(folder, drawn, recipe, model),
     }
-    if recipe.synthetic:
-      rows['train'] += _synthetic(folder, bank, recipe.half, model)
-    sets[recipe.name] = rows
+    for recipe in recipes
+  }
   _announce(folder, sets, recipes, max_hours)
   for recipe in recipes:
-    ready = {
-      split: _with_activations(paths, model, recipe.name)
-      for split, paths in sets[recipe.name].items()
-    }
-    launch.train(_run(folder, recipe, ready))
+    launch.train(_run(folder, recipe, sets[recipe.name]))
   return {r.name: folder / 'runs' / r.name / launch.ADAPTERS for r in recipes}
 
 
@@ -154,33 +149,68 @@ def ship(
   )
 
 
-def _real(
+def _train(
   folder: pathlib.Path,
-  part: people.People,
-  split: str,
+  drawn: Drawn,
+  bank: str | pathlib.Path,
   recipe: Recipe,
   model: Pretrained,
 ) -> pathlib.Path:
-  """Rows of real people, described by votes and by comments."""
-  kind = 'votes' if recipe.with_opinion else 'statements'
-  path = folder / 'rows' / f'{kind}_{split}_{recipe.half}'
+  """All rows that a run learns from."""
+  path = folder / 'rows' / f'joined_{recipe.name}'
   if not path.exists():
-    chosen = part.of(HALVES[recipe.half])
-    if split == 'validation':
-      max_rows = MAX_VALIDATION_ROWS
-    else:
-      max_rows = MAX_ROWS if recipe.with_opinion else MAX_STATEMENT_ROWS
-    # Without opinions, both descriptions of a person are the same row.
-    comments = chosen.comments if recipe.with_opinion else ()
-    vote_rows.write(
-      path,
-      (*chosen.votes, *comments),
-      model.tokenizer,
-      seed=SEED,
-      with_opinion=recipe.with_opinion,
-      max_rows=max_rows,
-    )
+    parts = _real(folder, drawn, recipe, model)
+    if recipe.synthetic:
+      parts += _synthetic(folder, bank, recipe.half, model)
+    vote_rows.join(path, parts)
   return path
+
+
+def _real(
+  folder: pathlib.Path, drawn: Drawn, recipe: Recipe, model: Pretrained
+) -> list[pathlib.Path]:
+  """Rows of real people, described by votes and by comments, of each draw."""
+  kind = 'votes' if recipe.with_opinion else 'statements'
+  paths = []
+  for draw in range(DRAWS):
+    path = folder / 'rows' / f'{kind}_train_{recipe.half}_{draw}'
+    if not path.exists():
+      chosen = drawn(draw)['train'].of(HALVES[recipe.half])
+      _write_rows(path, chosen, recipe, model, MAX_ROWS, SEED + draw)
+    paths.append(path)
+  return paths
+
+
+def _validation(
+  folder: pathlib.Path, drawn: Drawn, recipe: Recipe, model: Pretrained
+) -> pathlib.Path:
+  """Rows of people kept apart, by which a run chooses its checkpoint."""
+  kind = 'votes' if recipe.with_opinion else 'statements'
+  path = folder / 'rows' / f'{kind}_validation_{recipe.half}'
+  if not path.exists():
+    chosen = drawn(0)['validation'].of(HALVES[recipe.half])
+    _write_rows(path, chosen, recipe, model, MAX_VALIDATION_ROWS, SEED)
+  return path
+
+
+def _write_rows(
+  path: pathlib.Path,
+  chosen: people.People,
+  recipe: Recipe,
+  model: Pretrained,
+  max_rows: int,
+  seed: int,
+) -> None:
+  # Without opinions, both descriptions of a person are the same row.
+  comments = chosen.comments if recipe.with_opinion else ()
+  vote_rows.write(
+    path,
+    (*chosen.votes, *comments),
+    model.tokenizer,
+    seed=seed,
+    with_opinion=recipe.with_opinion,
+    max_rows=max_rows,
+  )
 
 
 def _synthetic(
@@ -197,15 +227,13 @@ def _synthetic(
       invented.simulate, num_people=INVENTED_ROWS, seed=SEED
     )
     records = [
-      *(simulate(each, opinions='votes') for each in own),
-      *(simulate(each, opinions='comments') for each in own[::2]),
+      simulate(each, opinions=form) for each in own for form in INVENTED_FORMS
     ]
     vote_rows.write(paths['invented'], records, tokenizer, seed=SEED)
   if not paths['seed'].exists():
     learned = groups.seed_splits(seed_deliberations.read())['train']
     whole = [r for r in learned if len(r.members) >= vote_rows.GROUP]
-    number = NUM_SEED_ROWS // vote_rows.GROUP
-    records = [vote_rows.as_votes(r) for r in whole[place::2][:number]]
+    records = [vote_rows.as_votes(r) for r in whole[place::2]]
     vote_rows.write(paths['seed'], records, tokenizer, seed=SEED, min_judged=1)
   if not paths['stances'].exists():
     found = [each for each in questions.read(bank) if each.split == 'train']
@@ -220,36 +248,11 @@ def _synthetic(
   return [*paths.values()]
 
 
-def _with_activations(
-  paths: Sequence[pathlib.Path], model: Pretrained, name: str
-) -> pathlib.Path:
-  """One set with what the layers below compute, which all runs share."""
-  sets = []
-  for path in paths:
-    target = path.with_name(f'{path.name}_activations')
-    sets.append(target)
-    if not target.exists():
-      frozen_layers.add_activations(
-        batches.open_examples(path),
-        target,
-        model,
-        FIRST_LAYER,
-        dtype=compute.choose_dtype(None),
-        rows=BATCH_SIZE,
-      )
-  if len(sets) == 1:
-    return sets[0]
-  joined = sets[0].with_name(f'joined_{name}')
-  if not joined.exists():
-    vote_rows.join(joined, sets)
-  return joined
-
-
 def _run(
   folder: pathlib.Path, recipe: Recipe, sets: Mapping[str, pathlib.Path]
 ) -> RewardRun:
   num_rows = batches.open_examples(sets['train']).num_examples
-  num_steps = int(recipe.epochs * num_rows) // BATCH_SIZE
+  num_steps = num_rows // BATCH_SIZE
   return RewardRun(
     model_dir=str(folder / 'runs' / recipe.name),
     train_data=str(sets['train']),
@@ -258,15 +261,17 @@ def _run(
     optimizer=OptimizerSettings(
       learning_rate=LEARNING_RATE,
       num_steps=num_steps,
-      warmup_steps=min(15, num_steps),
+      warmup_steps=min(WARMUP_STEPS, num_steps),
       weight_decay=0.01,
     ),
-    lora=LoraConfig(first_layer=FIRST_LAYER),
+    # The memory of a laptop is enough so, for a tenth of the time.
+    execution=Execution(remat='dots'),
+    lora=LORA,
     num_steps=num_steps,
     batch_size=BATCH_SIZE,
     seed=SEED,
-    evaluate_every=max(num_steps // 2, 1),
-    save_every=50,
+    evaluate_every=max(num_steps // EVALUATIONS, 1),
+    save_every=max(num_steps // EVALUATIONS, 1),
     objective=RewardSettings(
       loss='logistic', contrast=CONTRAST if recipe.with_opinion else 0.0
     ),
@@ -276,7 +281,7 @@ def _run(
 
 def _announce(
   folder: pathlib.Path,
-  sets: Mapping[str, Mapping[str, Sequence[pathlib.Path]]],
+  sets: Mapping[str, Mapping[str, pathlib.Path]],
   recipes: Sequence[Recipe],
   max_hours: float | None,
 ) -> None:
@@ -285,21 +290,11 @@ def _announce(
   Raises:
     InputError: if that is longer than asked.
   """
-  number = {
-    path: batches.open_examples(path).num_examples
-    for of_run in sets.values()
-    for paths in of_run.values()
-    for path in paths
-  }
-  seconds = sum(
-    num_rows * _SECONDS_BELOW
-    for path, num_rows in number.items()
-    if not path.with_name(f'{path.name}_activations').exists()
-  )
+  seconds = 0.0
   for recipe in recipes:
     if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists():
-      num_rows = sum(number[path] for path in sets[recipe.name]['train'])
-      seconds += recipe.epochs * num_rows * _SECONDS_STEP
+      examples = batches.open_examples(sets[recipe.name]['train'])
+      seconds += examples.num_examples * _SECONDS_STEP
   announce('reward models', seconds, max_hours)
 
 

@@ -3,31 +3,9 @@ import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus_jax.data.verbalise import (
-  choose,
-  first_tokens,
-  sentence,
-  verbalise,
-)
+from consensus_jax.data.verbalise import choose, first_tokens, verbalise
 
 BALLOTS = st.lists(st.sampled_from([-1, 0, 1]), max_size=30)
-
-
-@pytest.mark.parametrize(
-  'text, expected',
-  [
-    ('We need more buses', 'We need more buses.'),
-    ('We need more buses.', 'We need more buses.'),
-    ('NZ is fine!', 'NZ is fine!'),
-    ('Why not?', 'Why not?'),
-    ('Ban cars (all of them.)', 'Ban cars (all of them.)'),
-    ('An "in/out" vote', 'An "in/out" vote.'),
-    ('He said “no.”', 'He said “no.”'),
-    ('two\nlines ', 'two lines.'),
-  ],
-)
-def test_a_statement_ends_as_a_sentence(text, expected):
-  assert sentence(text) == expected
 
 
 def test_votes_become_one_line():

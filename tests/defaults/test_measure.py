@@ -265,8 +265,8 @@ def test_everyone_is_there_once(splits):
 @pytest.mark.parametrize(
   ('runs', 'sizes', 'message'),
   [
-    ([], SIZES, 'needs half_a, or half_b and real_b'),
-    ([whom.OF_REAL], SIZES, r"there are \['real_b'\]"),
+    ([], SIZES, 'needs half_a, or synthetic_b and half_b'),
+    ([whom.OF_REAL], SIZES, r"there are \['half_b'\]"),
     ([whom.SHIPS], dataclasses.replace(SIZES, groups=0), 'groups: must be 1'),
   ],
 )
