@@ -11,6 +11,7 @@ from consensus_jax import gin_utils
 from consensus_jax.evaluation import (
   experiment_settings,
   judged_experiments,
+  persona_experiments,
   replay_experiments,
 )
 from consensus_jax.model import config
@@ -146,6 +147,13 @@ def test_a_file_of_experiments_says_what_is_the_default(name, bindings, kind):
   assert run == kind(**given)
   other, _ = gin_utils.build('RUN', [file], [*bindings, 'SEED=3'])
   assert other.seed == 3 and 'SEED' in text
+
+
+def test_the_file_of_personas_says_what_is_the_default():
+  run, _ = gin_utils.build('RUN', ['runs/eval_personas.gin'], [])
+  community = {'community': run.community, 'people': run.people}
+  assert run == persona_experiments.Personas(**community)
+  assert len(run.people) >= run.size
 
 
 @pytest.mark.parametrize('name', sorted(_NUM_PARAMETERS))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
   from consensus_jax.evaluation.experiment_study import Section
   from consensus_jax.evaluation.kept import Rewards
   from consensus_jax.evaluation.made import Maker, Shard
+  from consensus_jax.evaluation.persona_experiments import Models, Personas
   from consensus_jax.evaluation.replay_experiments import Replay
   from consensus_jax.language_model import LanguageModel
 
@@ -62,10 +63,12 @@ def run(args: argparse.Namespace) -> int:
     experiment_report,
     experiments,
     judged_experiments,
+    persona_experiments,
     replay_experiments,
   )
   from consensus_jax.evaluation.experiment_settings import Experiments
   from consensus_jax.evaluation.judged_experiments import Judgements
+  from consensus_jax.evaluation.persona_experiments import Personas
   from consensus_jax.evaluation.replay_experiments import Replay
 
   try:
@@ -94,13 +97,16 @@ def run(args: argparse.Namespace) -> int:
   elif isinstance(settings, Replay):
     rewards, models = load_rewards(settings, out)
     sections = replay_experiments.run(settings, rewards.of)
+  elif isinstance(settings, Personas):
+    players, models = load_players(settings)
+    sections = persona_experiments.run(settings, players, folder=out)
   elif isinstance(settings, Judgements):
     sections = judged_experiments.run(settings)
   else:
     raise InputError(
       'RUN must be @experiment_settings.Experiments(), '
-      '@replay_experiments.Replay() or @judged_experiments.Judgements(), got '
-      f'{type(settings).__name__}',
+      '@persona_experiments.Personas(), @replay_experiments.Replay() or '
+      f'@judged_experiments.Judgements(), got {type(settings).__name__}',
       file=', '.join(args.gin_file),
     )
   document = experiment_report.document(
@@ -119,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
   return 0
 
 
-def load(settings: 'Experiments') -> dict[str, 'Maker']:
+def load(settings: 'Experiments | Personas') -> dict[str, 'Maker']:
   """What makes the statements of each system.
 
   Raises:
@@ -157,6 +163,29 @@ def load(settings: 'Experiments') -> dict[str, 'Maker']:
       _title(policies[path]),
     )
   return makers
+
+
+def load_players(settings: 'Personas') -> tuple['Models', dict[str, Any]]:
+  """What plays people, writes for them and rates, and what it is.
+
+  Raises:
+    InputError: if there is nothing at a path.
+    ModelFileError: if a model is broken.
+  """
+  _check_path('rater', settings.rater)
+  makers = load(settings)
+
+  from consensus_jax.evaluation.persona_experiments import Models
+  from consensus_jax.language_model import REWARD_MODEL, LanguageModel
+  from consensus_jax.mediator import Mediator
+
+  plays = LanguageModel.load(settings.model)
+  rates = LanguageModel.load(settings.rater or REWARD_MODEL)
+  about = {name: maker.about for name, maker in makers.items()}
+  return (
+    Models(plays, makers, Mediator(plays, rates)),
+    {**about, 'people': plays.describe(), 'rater': rates.describe()},
+  )
 
 
 def load_rewards(
