@@ -25,6 +25,7 @@ from consensus_jax.data import (
   record_files,
   seed_deliberations,
 )
+from consensus_jax.data.records import JudgedDeliberation
 from consensus_jax.defaults import people, stance_rows, vote_rows
 from consensus_jax.defaults.people import HALVES, Half
 from consensus_jax.inference import compute
@@ -119,16 +120,13 @@ def train_reward_models(
   drawn = functools.cache(lambda draw: people.read(polis, draw=draw))
   for split, part in drawn(0).items():
     _write_records(folder / 'records' / split, part)
-  sets = {
-    recipe.name: {
+  _announce(folder, drawn(0)['train'], recipes, max_hours)
+  for recipe in recipes:
+    sets = {
       'train': _train(folder, drawn, bank, recipe, model),
       'validation': _validation(folder, drawn, recipe, model),
     }
-    for recipe in recipes
-  }
-  _announce(folder, sets, recipes, max_hours)
-  for recipe in recipes:
-    launch.train(_run(folder, recipe, sets[recipe.name]))
+    launch.train(_run(folder, recipe, sets))
   return {r.name: folder / 'runs' / r.name / launch.ADAPTERS for r in recipes}
 
 
@@ -217,27 +215,18 @@ def _synthetic(
   folder: pathlib.Path, bank: str | pathlib.Path, half: Half, model: Pretrained
 ) -> list[pathlib.Path]:
   """Rows of invented people, of one half of what they are invented from."""
-  place = 'ab'.index(half)
   rows = folder / 'rows'
   tokenizer = model.tokenizer
   paths = {n: rows / f'{n}_{half}' for n in ('invented', 'seed', 'stances')}
   if not paths['invented'].exists():
-    own = invented.read()[place::2]
-    simulate = functools.partial(
-      invented.simulate, num_people=INVENTED_ROWS, seed=SEED
-    )
-    records = [
-      simulate(each, opinions=form) for each in own for form in INVENTED_FORMS
-    ]
-    vote_rows.write(paths['invented'], records, tokenizer, seed=SEED)
+    vote_rows.write(paths['invented'], _invented(half), tokenizer, seed=SEED)
   if not paths['seed'].exists():
-    learned = groups.seed_splits(seed_deliberations.read())['train']
-    whole = [r for r in learned if len(r.members) >= vote_rows.GROUP]
-    records = [vote_rows.as_votes(r) for r in whole[place::2]]
-    vote_rows.write(paths['seed'], records, tokenizer, seed=SEED, min_judged=1)
+    vote_rows.write(
+      paths['seed'], _rated(half), tokenizer, seed=SEED, min_judged=1
+    )
   if not paths['stances'].exists():
     found = [each for each in questions.read(bank) if each.split == 'train']
-    topics = sorted({each.topic for each in found})[place::2]
+    topics = sorted({each.topic for each in found})[_place(half) :: 2]
     stance_rows.write(
       paths['stances'],
       [each for each in found if each.topic in topics],
@@ -246,6 +235,25 @@ def _synthetic(
       seed=SEED,
     )
   return [*paths.values()]
+
+
+def _invented(half: Half) -> list[JudgedDeliberation]:
+  return [
+    invented.simulate(each, num_people=INVENTED_ROWS, seed=SEED, opinions=form)
+    for each in invented.read()[_place(half) :: 2]
+    for form in INVENTED_FORMS
+  ]
+
+
+def _rated(half: Half) -> list[JudgedDeliberation]:
+  """Seed deliberations, their ratings as votes."""
+  learned = groups.seed_splits(seed_deliberations.read())['train']
+  whole = [r for r in learned if len(r.members) >= vote_rows.GROUP]
+  return [vote_rows.as_votes(r) for r in whole[_place(half) :: 2]]
+
+
+def _place(half: Half) -> int:
+  return 'ab'.index(half)
 
 
 def _run(
@@ -281,21 +289,35 @@ def _run(
 
 def _announce(
   folder: pathlib.Path,
-  sets: Mapping[str, Mapping[str, pathlib.Path]],
+  part: people.People,
   recipes: Sequence[Recipe],
   max_hours: float | None,
 ) -> None:
-  """Says what is left and how long it takes two cores.
+  """Says what is left and how long it takes two cores, before anything is made.
 
   Raises:
     InputError: if that is longer than asked.
   """
-  seconds = 0.0
-  for recipe in recipes:
-    if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists():
-      examples = batches.open_examples(sets[recipe.name]['train'])
-      seconds += examples.num_examples * _SECONDS_STEP
-  announce('reward models', seconds, max_hours)
+  rows = sum(
+    _num_rows(recipe, part.of(HALVES[recipe.half]))
+    for recipe in recipes
+    if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists()
+  )
+  announce('reward models', rows * _SECONDS_STEP, max_hours)
+
+
+def _num_rows(recipe: Recipe, part: people.People) -> int:
+  """That a run learns from."""
+  comments = part.comments if recipe.with_opinion else ()
+  real = vote_rows.count((*part.votes, *comments), max_rows=MAX_ROWS)
+  if not recipe.synthetic:
+    return DRAWS * real
+  return (
+    DRAWS * real
+    + vote_rows.count(_invented(recipe.half))
+    + vote_rows.count(_rated(recipe.half), min_judged=1)
+    + NUM_STANCES
+  )
 
 
 def announce(what: str, seconds: float, max_hours: float | None) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Int8
 
 from consensus_jax import prompts
 from consensus_jax.data import batches
-from consensus_jax.data.records import JudgedDeliberation
+from consensus_jax.data.records import JudgedDeliberation, Member
 from consensus_jax.data.reward_examples import question_name
 from consensus_jax.tokenizer import Tokenizer
 
@@ -77,6 +77,20 @@ def write(
     'seed': seed,
   }
   batches.write_examples(path, map(_arrays, rows), about, kind='reward')
+
+
+def count(
+  records: Iterable[JudgedDeliberation],
+  *,
+  min_judged: int = MIN_JUDGED,
+  max_rows: int | None = None,
+) -> int:
+  """How many rows `write` makes of records, before it makes them."""
+  total = 0
+  for record in records:
+    rows = len(_judging(record, min_judged)) // GROUP * GROUP
+    total += rows if max_rows is None else min(rows, max_rows)
+  return total
 
 
 def join(
@@ -182,11 +196,7 @@ def _rows_of(
 ) -> Iterator[dict[str, Any]]:
   texts = [prompts.reward_continuation(s.text) for s in record.statements]
   statements = [tokenizer.encode(text) for text in texts]
-  members = [
-    member
-    for member in record.members
-    if sum(vote in (-1, 1) for vote in member.votes) >= min_judged
-  ]
+  members = _judging(record, min_judged)
   table = np.full((len(members), len(statements)), _NONE, np.int8)
   for place, member in enumerate(members):
     for index, vote in zip(member.judged, member.votes, strict=True):
@@ -208,6 +218,15 @@ def _rows_of(
         ),
       )
       yield row | {'participants': member.participant}
+
+
+def _judging(record: JudgedDeliberation, min_judged: int) -> list[Member]:
+  """Members who took a side often enough."""
+  return [
+    member
+    for member in record.members
+    if sum(vote in (-1, 1) for vote in member.votes) >= min_judged
+  ]
 
 
 def _groups(

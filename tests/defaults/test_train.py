@@ -70,7 +70,9 @@ def test_people_are_described_anew_in_every_draw(ran, tmp_path, capsys):
   model, read, runs = ran
   chosen = recipes('half_a', 'statements_a')
   found = train.train_reward_models('polis', 'bank', tmp_path, recipes=chosen)
-  assert 'hours on two cores' in capsys.readouterr().err
+  rows = 2 * 8 * train.DRAWS
+  hours = rows * train._SECONDS_STEP / 3600
+  assert f'about {hours:.1f} hours on two cores' in capsys.readouterr().err
   assert found['half_a'] == tmp_path / 'runs' / 'half_a' / 'adapters'
   assert sorted(read) == [('polis', draw) for draw in range(train.DRAWS)]
   half_a, statements_a = runs
@@ -95,7 +97,9 @@ def test_people_are_described_anew_in_every_draw(ran, tmp_path, capsys):
   assert read == [('polis', 0)]
 
 
-def test_synthetic_votes_are_added_to_real_ones(ran, tmp_path, monkeypatch):
+def test_synthetic_votes_are_added_to_real_ones(
+  ran, tmp_path, monkeypatch, capsys
+):
   bank = [
     Question(
       text=f'Should we do {i}?',
@@ -111,6 +115,7 @@ def test_synthetic_votes_are_added_to_real_ones(ran, tmp_path, monkeypatch):
   monkeypatch.setattr(train, 'NUM_STANCES', 8)
   monkeypatch.setattr(train, 'INVENTED_ROWS', 4)
   model, _, runs = ran
+  monkeypatch.setattr(train, '_SECONDS_STEP', 3600.0)
   train.train_reward_models(
     'polis', 'bank', tmp_path, recipes=recipes('half_b', 'synthetic_b')
   )
@@ -124,6 +129,9 @@ def test_synthetic_votes_are_added_to_real_ones(ran, tmp_path, monkeypatch):
   }
   assert parts['stances'] == 8
   assert both.num_examples == number + sum(parts.values())
+  # As many as were announced.
+  told = f'about {number + both.num_examples}.0 hours'
+  assert told in capsys.readouterr().err
   stances = batches.open_examples(tmp_path / 'rows' / 'stances_b')
   shown = ''.join(texts(stances, model.tokenizer))
   # Every second topic of those to learn from.
@@ -138,3 +146,4 @@ def test_what_takes_too_long_is_not_begun(ran, tmp_path):
       'polis', 'bank', tmp_path, recipes=recipes('half_a'), max_hours=0.001
     )
   assert not ran[2]
+  assert not (tmp_path / 'rows').exists()

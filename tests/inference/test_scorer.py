@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consensus_jax import partitioning
+from consensus_jax.inference import scorer
 from consensus_jax.inference.scorer import reward, score
 from consensus_jax.model import transformer
 
@@ -218,3 +219,22 @@ def test_bfloat16_is_near_float32():
   for row, expected in zip(golden['input_ids'].tolist(), golden['rewards']):
     rewards = score(model.params, model.config, head, [row[:9]], [row[9:]])
     assert 1e-6 < abs(rewards.item() - expected) < 0.1
+
+
+def test_an_accelerator_compiles_less_and_says_the_same(monkeypatch):
+  prefixes = sequences([5, 9, 14], seed=3)
+  calls = [sequences([length] * 4, seed=length) for length in (3, 12, 40, 61)]
+
+  def programs_and_rewards(backend):
+    monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+    before = scorer._continue._cache_size()
+    found = [rewards_of(prefixes, each) for each in calls]
+    return scorer._continue._cache_size() - before, found
+
+  scorer._continue.clear_cache()
+  on_cpu, expected = programs_and_rewards('cpu')
+  scorer._continue.clear_cache()
+  elsewhere, found = programs_and_rewards('gpu')
+  assert (on_cpu, elsewhere) == (4, 1)
+  for one, other in zip(found, expected, strict=True):
+    close(one, other)
