@@ -175,6 +175,7 @@ def load_players(settings: 'Personas') -> tuple['Models', dict[str, Any]]:
   _check_path('rater', settings.rater)
   makers = load(settings)
 
+  from consensus_jax.evaluation.made import Maker
   from consensus_jax.evaluation.persona_experiments import Models
   from consensus_jax.language_model import REWARD_MODEL, LanguageModel
   from consensus_jax.mediator import Mediator
@@ -182,8 +183,9 @@ def load_players(settings: 'Personas') -> tuple['Models', dict[str, Any]]:
   plays = LanguageModel.load(settings.model)
   rates = LanguageModel.load(settings.rater or REWARD_MODEL)
   about = {name: maker.about for name, maker in makers.items()}
+  rater = Maker(Mediator(plays, rates), {'rater': rates.describe()})
   return (
-    Models(plays, makers, Mediator(plays, rates)),
+    Models(plays, makers, rater),
     {**about, 'people': plays.describe(), 'rater': rates.describe()},
   )
 

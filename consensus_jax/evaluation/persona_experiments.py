@@ -11,7 +11,7 @@ those of a study (`judged_experiments`). What is found is about models.
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from scipy import special  # type: ignore[import-untyped]
@@ -30,7 +30,7 @@ from consensus_jax.evaluation.experiment_settings import OTHER, check_names
 from consensus_jax.evaluation.experiment_study import Section, best_of
 from consensus_jax.evaluation.judged_experiments import Judgements
 from consensus_jax.evaluation.latent import questions as latent_questions
-from consensus_jax.evaluation.made import Choice, Files, Maker, Mediates
+from consensus_jax.evaluation.made import Choice, Files, Maker
 from consensus_jax.evaluation.personas import Community
 from consensus_jax.inference.sampler import Sampling
 from consensus_jax.language_model import LanguageModel
@@ -48,12 +48,12 @@ class Models(NamedTuple):
   Attributes:
     plays: people.
     makers: of statements, by system.
-    rates: as people do.
+    rates: ranks as people would.
   """
 
   plays: LanguageModel
   makers: Mapping[str, Maker]
-  rates: Mediates
+  rates: Maker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -278,10 +278,9 @@ def _rated(
     for each, own in zip(deliberations, said, strict=True)
     if own
   ]
-  rater = Maker(models.rates, {'rater': _about(models.rates)})
   ranked = made.rank(
     with_texts,
-    rater,
+    models.rates,
     settings.writing(settings.systems[0]),
     files=files,
     name='ratings',
@@ -328,8 +327,3 @@ def _agreement(rewards: np.ndarray) -> list[list[int | None]]:
     ]
     for row in rewards
   ]
-
-
-def _about(rates: Any) -> Any:
-  model = getattr(rates, 'reward_model', None)
-  return None if model is None else model.describe()
