@@ -60,14 +60,14 @@ class Experiments:
   )
   systems: Sequence[str] = ('zero_shot', 'few_shot', 'sft')
   models: Sequence[str] = ('zero_shot', 'sft')
-  num_groups: int = 8
+  num_groups: int = 6
   sizes: Sequence[int] = (4, 5)
   best_of: Sequence[int] = (1, 2, 4, 8, 16)
   alphas: Sequence[float | int | str] = (0, 0.5, 1, 2, 10, 'inf')
   rules: Sequence[str] = ('schulze', 'borda', 'copeland', 'instant_runoff')
   utility: str = 'shift'
   num_silent: int = 1
-  held_out: Sequence[str] = ('ferry', 'essays')
+  held_out: Sequence[str] = ('office', 'allotments')
   attacks: Sequence[str] = tuple(KINDS)
   attack_candidates: int = 3
   max_tokens: int = 96
