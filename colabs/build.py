@@ -125,6 +125,8 @@ def facts_cell() -> str:
     each
     for each in json.loads(text)['sections']
     if each['kind'] == 'comparison'
+    # What compares other models is not about the one that ships.
+    and 'reward model' in (row['system'] for row in each['rows'])
   ]
   lines = []
   for section in sections:

@@ -197,7 +197,7 @@ write('held_out', held_out)
 # %% [markdown]
 # ## Train
 #
-# The run begins at the reward model that ships; only adapters of its upper layers
+# The run begins at the reward model that ships; only new adapters of its upper layers
 # and the head are trained. A large run is the same `RewardRun`, told by a gin
 # file (`consensus train reward_model`).
 

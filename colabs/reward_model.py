@@ -174,10 +174,6 @@ AUC = {
     'logistic regression': (0.733, 0.705, 0.759),
     'popularity among others': (0.767, 0.744, 0.790),
   },
-  'What synthetic votes are worth in new conversations': {
-    'with synthetic votes': (0.657, 0.633, 0.680),
-    'real votes only': (0.642, 0.614, 0.669),
-  },
 }
 
 # %%
