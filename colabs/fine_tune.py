@@ -81,7 +81,7 @@ import numpy as np
 
 from consensus_jax.data import invented
 
-# Conversations that the model which ships has not learned from.
+# The model which ships has learned from none of these.
 unseen = invented.read()[1::2]
 chosen = unseen[conversation % len(unseen)]
 public = invented.simulate(chosen, num_people=12, seed=1, opinions='comments')

@@ -6,7 +6,7 @@
 # Given a question, one person's opinion and a statement, the reward model
 # predicts how readily that person would agree: the log-odds of a vote for the
 # statement. It is a small language model with adapters and a linear head,
-# trained on votes of real people and of invented ones.
+# trained on votes of real people.
 #
 # This notebook shows that it knows something, that most of this is what *anybody*
 # would like, and asks whether it does worse for those who differ from the others.
@@ -204,7 +204,7 @@ for title, systems in AUC.items():
 # ## On whom it fails
 #
 # Real votes cannot be shipped with a notebook, so these are invented people of
-# conversations that this model never saw. They show *how* it fails, not how
+# invented conversations, none of which this model saw. They show *how* it fails, not how
 # often it would among people you know.
 #
 # A dot is a person. To the right are those who mostly vote as most do, to the
@@ -214,7 +214,7 @@ for title, systems in AUC.items():
 # %%
 from consensus_jax.data import invented
 
-# The other half is in its training set (consensus_jax.defaults.train).
+# It learned from real people only.
 unseen = invented.read()[1::2][:CONVERSATIONS]
 
 
