@@ -69,7 +69,8 @@ def deliberation(levels, *, judgement='agreement', rounds=None, **member):
 def letters(example):
   """Which statements an example holds: inverse of `deliberation`."""
   decode = tokenizer().decode
-  return [ord(decode(ids).strip()) - 65 for ids in example.statements]
+  # What is read ends as a sentence.
+  return [ord(decode(ids).strip(' .')) - 65 for ids in example.statements]
 
 
 @pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'smollm2'])
