@@ -260,14 +260,7 @@ def _described(
 ) -> tuple[JudgedDeliberation, ...]:
   """People who leave as many votes to predict as describe a person."""
   return tuple(
-    dataclasses.replace(
-      record,
-      members=tuple(
-        member
-        for member in record.members
-        if sum(vote in (-1, 1) for vote in member.votes) >= vote_rows.MIN_JUDGED
-      ),
-    )
+    dataclasses.replace(record, members=tuple(vote_rows.judging(record)))
     for record in records
   )
 

@@ -88,7 +88,7 @@ def count(
   """How many rows `write` makes of records, before it makes them."""
   total = 0
   for record in records:
-    rows = len(_judging(record, min_judged)) // GROUP * GROUP
+    rows = len(judging(record, min_judged)) // GROUP * GROUP
     total += rows if max_rows is None else min(rows, max_rows)
   return total
 
@@ -196,7 +196,7 @@ def _rows_of(
 ) -> Iterator[dict[str, Any]]:
   texts = [prompts.reward_continuation(s.text) for s in record.statements]
   statements = [tokenizer.encode(text) for text in texts]
-  members = _judging(record, min_judged)
+  members = judging(record, min_judged)
   table = np.full((len(members), len(statements)), _NONE, np.int8)
   for place, member in enumerate(members):
     for index, vote in zip(member.judged, member.votes, strict=True):
@@ -220,8 +220,10 @@ def _rows_of(
       yield row | {'participants': member.participant}
 
 
-def _judging(record: JudgedDeliberation, min_judged: int) -> list[Member]:
-  """Members who took a side often enough."""
+def judging(
+  record: JudgedDeliberation, min_judged: int = MIN_JUDGED
+) -> list[Member]:
+  """Members who took a side often enough to teach, or to be measured on."""
   return [
     member
     for member in record.members

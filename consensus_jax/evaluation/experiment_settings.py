@@ -150,13 +150,11 @@ class Experiments:
 
   def writing(self, system: str) -> Settings:
     """How a system writes the candidates of all experiments."""
-    return Settings(
-      # Another model is asked as it was taught.
-      policy=None if system == OTHER else system,  # type: ignore[arg-type]
+    return writing(
+      system,
       num_candidates=self.best_of[-1],
       max_tokens=self.max_tokens,
-      utility=self.utility,  # type: ignore[arg-type]
-      overflow='truncate',
+      utility=self.utility,
       seed=self.seed,
     )
 
@@ -186,6 +184,21 @@ class Experiments:
   def choices(self) -> dict[str, dict[str, Any]]:
     """As `ways`."""
     return ways(self.alphas, self.rules)
+
+
+def writing(
+  system: str, *, num_candidates: int, max_tokens: int, utility: str, seed: int
+) -> Settings:
+  """How a system of an experiment writes; long opinions are cut."""
+  return Settings(
+    # Another model is asked as it was taught.
+    policy=None if system == OTHER else system,  # type: ignore[arg-type]
+    num_candidates=num_candidates,
+    max_tokens=max_tokens,
+    utility=utility,  # type: ignore[arg-type]
+    overflow='truncate',
+    seed=seed,
+  )
 
 
 def ways(

@@ -26,7 +26,11 @@ from consensus_jax.data.records import (
 )
 from consensus_jax.deliberation import Deliberation, Outcome
 from consensus_jax.evaluation import judged_experiments, made, personas
-from consensus_jax.evaluation.experiment_settings import OTHER, check_names
+from consensus_jax.evaluation.experiment_settings import (
+  OTHER,
+  check_names,
+  writing,
+)
 from consensus_jax.evaluation.experiment_study import Section, best_of
 from consensus_jax.evaluation.judged_experiments import Judgements
 from consensus_jax.evaluation.latent import questions as latent_questions
@@ -127,12 +131,11 @@ class Personas:
 
   def writing(self, system: str) -> Settings:
     """How a system writes."""
-    return Settings(
-      policy=None if system == OTHER else system,  # type: ignore[arg-type]
+    return writing(
+      system,
       num_candidates=self.best_of,
       max_tokens=self.max_tokens,
-      utility=self.utility,  # type: ignore[arg-type]
-      overflow='truncate',
+      utility=self.utility,
       seed=self.seed,
     )
 

@@ -1,9 +1,9 @@
 """`consensus evaluate experiments`, from a gin file to a report."""
 
-import dataclasses
 import json
 
 import pytest
+import tiny_cases
 from tiny_models import GOLDEN
 
 from consensus_jax import cli
@@ -40,14 +40,7 @@ def run(out, *arguments):
 def test_a_random_model_is_recovered_to_be_no_better_than_chance(
   tmp_path, capsys, monkeypatch
 ):
-  load = LanguageModel.load
-
-  def longer(path, dtype=None):
-    model = load(path, dtype)
-    config = dataclasses.replace(model.config, max_length=8192)
-    return dataclasses.replace(model, config=config)
-
-  # These models read less than a prompt.
+  longer = tiny_cases.loading_longer()
   monkeypatch.setattr(LanguageModel, 'load', staticmethod(longer))
   assert run(tmp_path, *TINY) == 0
   assert capsys.readouterr().out == (tmp_path / 'experiments.md').read_text()

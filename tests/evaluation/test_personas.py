@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tiny_cases
 from scipy import special
 from tiny_models import GOLDEN
 
@@ -150,14 +151,7 @@ def test_a_community_is_large_enough():
 
 
 def test_from_a_gin_file_to_a_report(tmp_path, monkeypatch, capsys):
-  load = LanguageModel.load
-
-  def longer(path, dtype=None):
-    found = load(path, dtype)
-    config = dataclasses.replace(found.config, max_length=8192)
-    return dataclasses.replace(found, config=config)
-
-  # These models read less than a prompt.
+  longer = tiny_cases.loading_longer()
   monkeypatch.setattr(LanguageModel, 'load', staticmethod(longer))
   monkeypatch.setattr(personas, 'MAX_TOKENS', 8)
   arguments = [
@@ -177,7 +171,7 @@ def test_from_a_gin_file_to_a_report(tmp_path, monkeypatch, capsys):
   assert 'that says nothing' in shown
   records = list(record_files.read(tmp_path / 'records.jsonl'))
   assert len(records) == 3
-  rater = load(RATER)
+  rater = longer(RATER)
   for record in records:
     assert {each.author for each in record.statements} == {
       f'{system}, best of {num}'
