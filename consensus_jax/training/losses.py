@@ -189,16 +189,17 @@ def ordinal(
 
 
 def logistic(rewards: Rewards, levels: Rewards) -> PerRow:
-  """Mean of -log P(vote | reward) over a row's votes of -1, 0 or 1.
+  """Mean of -log P(vote | reward) over a row's votes, from -1 to 1.
 
   P(agree) = sigmoid(reward). A pass, 0, is half an agreement and half a
-  disagreement. Any other level makes the loss NaN.
+  disagreement, and a mean of votes as much of each as it says. Any other level
+  makes the loss NaN.
 
   Source: logistic regression; with fractions, Papke and Wooldridge 1996.
 
   Args:
     rewards: of the statements.
-    levels: the votes, NaN where there is none.
+    levels: the votes, or means of votes, NaN where there is none.
 
   Returns:
     The loss of each row, and whether the row has any vote.
@@ -206,7 +207,7 @@ def logistic(rewards: Rewards, levels: Rewards) -> PerRow:
   rewards, present = _judged(rewards, levels)
   vote = jnp.where(present, levels, 0)
   loss = jax.nn.softplus(-rewards) + (1 - vote) / 2 * rewards
-  loss = jnp.where(jnp.isin(vote, jnp.array([-1, 0, 1])), loss, jnp.nan)
+  loss = jnp.where(jnp.abs(vote) <= 1, loss, jnp.nan)
   votes = present.sum(-1)
   loss = jnp.where(present, loss, 0).sum(-1) / jnp.maximum(votes, 1)
   return loss, votes > 0

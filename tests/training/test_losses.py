@@ -304,8 +304,20 @@ def test_a_vote_has_the_probability_of_a_sigmoid_of_the_reward(reward):
   assert either == pytest.approx(exact.mean(), rel=1e-5)
 
 
+@given(
+  reward=st.floats(-30, 30, width=32),
+  votes=st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=9),
+)
+def test_a_mean_of_votes_is_worth_its_votes(reward, votes):
+  """Their mean loss, and so its gradient too, is the loss of their mean."""
+  loss = each(losses.logistic)
+  one_by_one = [float(loss([reward], [vote])[0]) for vote in votes]
+  together = float(loss([reward], [np.mean(votes)])[0])
+  assert together == pytest.approx(np.mean(one_by_one), rel=1e-4, abs=1e-4)
+
+
 def test_a_vote_out_of_range_is_seen():
-  for level in (0.5, 2, -7):
+  for level in (1.5, 2, -7):
     assert np.isnan(each(losses.logistic)([0.0, 1.0], [level, 1])[0])
 
 
