@@ -11,6 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from consensus_jax.model.config import ModelConfig
@@ -187,6 +188,49 @@ def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
     sums = _add(weight[first:], adapter['a'], adapter['b'], lora.scale)
     layers[name] = jnp.concatenate([weight[:first], sums]) if first else sums
   return {**params, 'layers': layers}
+
+
+def average(lora: LoraConfig, *adapters: Params) -> Params:
+  """Adapters nearest to the mean of what several change, of the same rank.
+
+  The mean of products B A is one of all ranks together; what is nearest to it
+  in least squares is kept (Eckart and Young 1936). Models that learned from the
+  same weights may be averaged (Wortsman et al. 2022, "Model soups"; Ilharco et
+  al. 2023, of what they changed).
+
+  Args:
+    lora: the configuration of each.
+    adapters: as `init` makes them, all of one model, none of whose matrices
+      has a side shorter than the rank.
+
+  Returns:
+    Numpy arrays in float32.
+  """
+  names = adapters[0].keys()
+  return {
+    name: _mean(lora, [each[name] for each in adapters]) for name in names
+  }
+
+
+def _mean(lora, adapters):
+  a, b = adapters[0]['a'], adapters[0]['b']
+  depth, rank = len(a), lora.rank
+  rows = [np.float64(each['a']).reshape(depth, rank, -1) for each in adapters]
+  columns = [
+    np.float64(each['b']).reshape(depth, -1, rank) for each in adapters
+  ]
+  # Only small matrices are decomposed: what is left of the two factors when
+  # their orthonormal parts are taken out.
+  left, inner_b = np.linalg.qr(np.concatenate(columns, 2) / len(adapters))
+  right, inner_a = np.linalg.qr(np.concatenate(rows, 1).swapaxes(1, 2))
+  u, sizes, v = np.linalg.svd(inner_b @ inner_a.swapaxes(1, 2))
+  root = np.sqrt(sizes[:, None, :rank])
+  near_b = left @ u[..., :rank] * root
+  near_a = (right @ v.swapaxes(1, 2)[..., :rank] * root).swapaxes(1, 2)
+  return {
+    'a': near_a.reshape(a.shape).astype(np.float32),
+    'b': near_b.reshape(b.shape).astype(np.float32),
+  }
 
 
 def _add(weight, a, b, scale):

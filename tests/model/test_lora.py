@@ -117,6 +117,39 @@ def test_bfloat16_is_rounded_once():
   assert merged['mlp_norm'].dtype == jnp.float32
 
 
+def changes(adapters):
+  """B A of every layer, as matrices, in float64."""
+  return {
+    name: np.einsum(
+      'lor,lri->loi',
+      np.float64(each['b']).reshape(len(each['b']), -1, LORA.rank),
+      np.float64(each['a']).reshape(len(each['a']), LORA.rank, -1),
+    )
+    for name, each in adapters.items()
+  }
+
+
+def test_a_mean_is_the_nearest_product_of_the_rank():
+  found = lora.average(LORA, trained(seed=0), trained(seed=1))
+  first, second = changes(trained(seed=0)), changes(trained(seed=1))
+  for name, near in changes(found).items():
+    assert found[name]['a'].shape == trained()[name]['a'].shape
+    assert found[name]['b'].shape == trained()[name]['b'].shape
+    for one, two, kept in zip(first[name], second[name], near, strict=True):
+      u, sizes, v = np.linalg.svd((one + two) / 2)
+      expected = (u[:, : LORA.rank] * sizes[: LORA.rank]) @ v[: LORA.rank]
+      np.testing.assert_allclose(kept, expected, atol=1e-6)
+      # Something is lost, so that the mean itself would not pass.
+      assert sizes[LORA.rank] > 1e-3
+
+
+def test_a_mean_of_equals_is_the_same():
+  alike = trained()
+  found = changes(lora.average(LORA, alike, alike, alike))
+  for name, product in changes(alike).items():
+    np.testing.assert_allclose(found[name], product, atol=1e-6)
+
+
 @pytest.fixture
 def optimised():
   """Programs as they are outside tests: sums are more exact so."""
