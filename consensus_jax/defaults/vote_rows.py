@@ -76,7 +76,7 @@ def write(
     'questions': list(questions),
     'seed': seed,
   }
-  batches.write_examples(path, map(_arrays, rows), about, kind='reward')
+  batches.write_examples(path, map(arrays, rows), about, kind='reward')
 
 
 def count(
@@ -154,18 +154,19 @@ def as_votes(record: JudgedDeliberation) -> JudgedDeliberation:
 
 def encode(
   prefix: Sequence[int],
-  statements: Iterable[tuple[int, Sequence[int], int]],
+  statements: Iterable[tuple[int, Sequence[int], float]],
 ) -> dict[str, Any]:
   """A row of a prefix and as many statements as fit.
 
   Args:
     prefix: token ids of the question and the opinion.
-    statements: number, token ids and vote of each, the most wanted first.
+    statements: number, token ids and vote, or mean of votes, of each, the most
+      wanted first.
   """
   tokens, positions = [*prefix], [*range(len(prefix))]
   segments = [1] * len(prefix)
   ends: list[int] = []
-  votes: list[int] = []
+  votes: list[float] = []
   numbers: list[int] = []
   for number, ids, vote in statements:
     if len(tokens) + len(ids) > ROW_LENGTH or len(ends) == MAX_STATEMENTS:
@@ -283,7 +284,8 @@ def _numbered(names: Iterable[str]) -> Mapping[str, int]:
   return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 
-def _arrays(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """A row of `encode`, and what else belongs to it, as a set of one example."""
   arrays = {name: np.asarray(x)[None] for name, x in row.items()}
   return {
     name: x.astype(np.int32) if x.dtype == np.int64 else x
