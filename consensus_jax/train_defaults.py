@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     '--ship',
     metavar='FOLDER',
-    help="where adapters go, in half their size: those of 'half_a' as "
-    "reward_model, of the policy's run 'sft' as policy",
+    help="where adapters go, in half their size: the mean of those of 'half_a' "
+    "and 'statements_a' as reward_model, of the policy's run 'sft' as policy",
   )
   parser.add_argument(
     '--readings',
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-  from consensus_jax.defaults import train
+  from consensus_jax.defaults import measure, shipped, train
 
   parts = args.only or _PARTS
   if unknown := sorted({*parts} - {*_PARTS}):
@@ -73,11 +73,12 @@ def _train(args: argparse.Namespace) -> None:
     train.train_reward_models(
       args.polis, args.bank, out, recipes=recipes, max_hours=args.max_hours
     )
-  if 'half_a' in parts and args.ship is not None:
-    train.ship(
-      out / 'runs' / 'half_a' / 'adapters',
-      pathlib.Path(args.ship, 'reward_model'),
-    )
+  averaged = {*shipped.AVERAGED}
+  concerned = bool({*parts} & {*averaged, 'reward_card'})
+  if concerned and averaged <= {*measure.trained(out)}:
+    average = shipped.average(out)
+    if args.ship is not None:
+      shipped.ship(average, pathlib.Path(args.ship, 'reward_model'))
   if 'reward_card' in parts:
     _measure(args, out)
   if 'policy' in parts:
@@ -85,13 +86,13 @@ def _train(args: argparse.Namespace) -> None:
 
     trained = policy.train_policy(out / 'policy', max_hours=args.max_hours)
     if args.ship is not None:
-      train.ship(trained['sft'], pathlib.Path(args.ship, 'policy'))
+      shipped.ship(trained['sft'], pathlib.Path(args.ship, 'policy'))
   if 'policy_card' in parts:
     _compare(args, out)
 
 
 def _measure(args: argparse.Namespace, out: pathlib.Path) -> None:
-  from consensus_jax.defaults import card, measure, people
+  from consensus_jax.defaults import card, measure, people, shipped
 
   found = measure.measure(
     people.read(args.polis), measure.trained(out), out / 'measured'
@@ -99,7 +100,8 @@ def _measure(args: argparse.Namespace, out: pathlib.Path) -> None:
   card.write_reward_card(
     args.cards,
     found,
-    out / 'runs' / 'half_a',
+    out / 'runs' / shipped.AVERAGE / 'adapters',
+    [out / 'runs' / name for name in shipped.AVERAGED],
     shipped=args.ship and pathlib.Path(args.ship, 'reward_model'),
   )
 

@@ -27,7 +27,8 @@ CALIBRATION, LENGTH, AUC = (
 def write_reward_card(
   folder: str | pathlib.Path,
   found: Measurement,
-  run: str | pathlib.Path,
+  model: str | pathlib.Path,
+  runs: Sequence[str | pathlib.Path],
   *,
   shipped: str | pathlib.Path | None = None,
 ) -> dict[str, Any]:
@@ -35,31 +36,34 @@ def write_reward_card(
 
   Args:
     folder: for all of it; what is there is replaced.
-    found: of a measurement of the run that ships.
-    run: the folder of that run.
+    found: of a measurement of the model that ships.
+    model: the folder of its adapters.
+    runs: folders of the runs whose mean it is.
     shipped: the folder of its adapters as they ship, once they do.
 
   Returns:
     The numbers, as `reward_card` takes them.
 
   Raises:
-    InputError: if the run's files are missing, something else was measured,
-      or a file cannot be written.
+    InputError: if the files of a run are missing, something else was
+      measured, or a file cannot be written.
     ModelFileError: if there are no adapters.
   """
-  run, target = pathlib.Path(run), pathlib.Path(folder)
+  target = pathlib.Path(folder)
   compared = found.sections.get(NEW_BY_VOTES)
   if not isinstance(compared, Comparison):
     raise InputError(f'no measurement of {SHIPS}', field=('found',))
   measured = found.about['models'][SHIPS]['adapters']['sha256']
-  if adapters.weights_sha256(run / 'adapters') != measured:
-    raise InputError('was not measured: its adapters differ', file=str(run))
+  if adapters.weights_sha256(model) != measured:
+    raise InputError('was not measured: its adapters differ', file=str(model))
   document = report.document(
     found.sections,
     about=dict(found.about)
     | {
-      'run': run_facts.about(run),
-      'rows': run_facts.rows(run),
+      'runs': [
+        run_facts.about(run) | {'rows': run_facts.rows(run)}
+        for run in map(pathlib.Path, runs)
+      ],
       'measured': [*_measured(found)],
       'shipped': shipped and {'sha256': adapters.weights_sha256(shipped)},
     },
@@ -80,21 +84,23 @@ def write_reward_card(
 def reward_card(document: Mapping[str, Any]) -> str:
   """The card of a document that `write_reward_card` makes, as Markdown."""
   about = document['about']
-  run, model = about['run'], about['models'][SHIPS]
-  first, last = run['adapted_layers']
+  runs, model = about['runs'], about['models'][SHIPS]
+  first, last = runs[0]['adapted_layers']
   halves = about['halves']
   weights = [
     ['base model', model['name']],
     ['sha256 of the base', model['sha256']],
     ['adapted layers', f'{first} to {last}, counted from 0'],
-    ['rank of the adapters', str(run['rank'])],
+    ['rank of the adapters', str(runs[0]['rank'])],
     ['sha256 of the adapters, as measured', model['adapters']['sha256']],
   ]
   if about['shipped']:
     weights.append(
       ['sha256 of the adapters, as shipped', about['shipped']['sha256']]
     )
-  synthetic = any(each['synthetic'] for each in about['rows']['train'])
+  synthetic = any(
+    each['synthetic'] for run in runs for each in run['rows']['train']
+  )
   results = report.markdown(document).replace('\n## ', '\n### ')
   parts = [
     '# Model card: the default reward model',
@@ -108,26 +114,26 @@ def reward_card(document: Mapping[str, Any]) -> str:
     '## What it learned from',
     f'People of {len(halves["a"])} Polis conversations'
     f'{", and synthetic votes" if synthetic else ""}. '
-    f'{len(halves["b"])} other conversations are held out whole. A row is one '
-    'person: what is known of them, and statements that they judged; people '
-    'have several rows, of other votes. Votes include passes.',
-    *_data(about['rows']),
+    f'{len(halves["b"])} other conversations are held out whole. Votes include '
+    'passes. In the first run a row is one person: what is known of them, and '
+    'statements that they judged; people have several rows, of other votes. In '
+    'a run of statements a row is statements alone, each with the mean of all '
+    'votes on it.',
+    *(part for run in runs for part in _data(run['name'], run['rows'])),
     'Whom it is measured on, none of whom it learned from:',
     report.table(
       ['part', 'conversation', 'people', 'votes for or against'],
       [
-        [each['part'], each['conversation'], *_counts(each, 'people', 'votes')]
+        [
+          each['part'],
+          each['conversation'],
+          *_counts(each, ['people', 'votes']),
+        ]
         for each in about['measured']
       ],
     ),
     '## How it was trained',
-    f'{run["steps"]:,} steps in {run_facts.duration(run)} of steps, from '
-    f'{run["initialisation"]}. The checkpoint of the best validation loss is '
-    'the model.',
-    run_facts.settings_table(run),
-    'Versions: '
-    + ', '.join(f'{name} {each}' for name, each in run['versions'].items())
-    + '.',
+    *(part for run in runs for part in _training(run)),
     '## What it reaches',
     'What each system and measure is: [evaluation](../evaluation.md). '
     f'"{MODEL}" is this model, unless a table says otherwise.',
@@ -163,39 +169,63 @@ def _targets(found: Sequence[Mapping[str, Any]]) -> str:
   )
 
 
-def _data(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+def _training(run: Mapping[str, Any]) -> Iterator[str]:
+  """How long a run trained, and with what settings."""
+  chosen = 'of the last step'
+  if 'validation' in run['rows']:
+    chosen = 'of the best validation loss'
+  yield (
+    f'Run `{run["name"]}`: {run["steps"]:,} steps in '
+    f'{run_facts.duration(run)} of steps, from {run["initialisation"]}. Its '
+    f'result is the checkpoint {chosen}.'
+  )
+  yield run_facts.settings_table(run)
+  versions = (f'{name} {each}' for name, each in run['versions'].items())
+  yield f'Versions: {", ".join(versions)}.'
+
+
+def _data(
+  name: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Iterator[str]:
   """What each split of a run holds, in words."""
   for split, sources in rows.items():
+    columns = [
+      each
+      for each in ('people', 'statements', 'rows', 'votes')
+      if each in sources[0]
+    ]
     real, synthetic = (
       [each for each in sources if each['synthetic'] is kind]
       for kind in (False, True)
     )
     lines = [
-      *([each['source'], *_counts(each)] for each in real),
-      ['all real people', *_counts(_sum(real))],
-      *([f'synthetic: {each["source"]}', *_counts(each)] for each in synthetic),
+      *([each['source'], *_counts(each, columns)] for each in real),
+      ['all real people', *_counts(_sum(real, columns), columns)],
+      *(
+        [f'synthetic: {each["source"]}', *_counts(each, columns)]
+        for each in synthetic
+      ),
     ]
     share = ''
     if synthetic:
-      lines.append(['all synthetic', *_counts(_sum(synthetic))])
-      total, part = _sum(sources), _sum(synthetic)
+      total, part = _sum(sources, columns), _sum(synthetic, columns)
+      lines.append(['all synthetic', *_counts(part, columns)])
       share = (
         f': {part["rows"] / total["rows"]:.0%} of the rows and '
         f'{part["votes"] / total["votes"]:.0%} of the votes are synthetic'
       )
-    yield f'Split {split}{share}.'
-    yield report.table(['source', 'people', 'rows', 'votes'], lines)
+    yield f'Run `{name}`, split {split}{share}.'
+    yield report.table(['source', *columns], lines)
 
 
-def _sum(sources: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-  return {
-    name: sum(each[name] for each in sources)
-    for name in ('people', 'rows', 'votes')
-  }
+def _sum(
+  sources: Sequence[Mapping[str, Any]], columns: Sequence[str]
+) -> dict[str, int]:
+  return {name: sum(each[name] for each in sources) for name in columns}
 
 
-def _counts(each: Mapping[str, Any], *names: str) -> list[str]:
-  return [f'{each[name]:,}' for name in names or ('people', 'rows', 'votes')]
+def _counts(each: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+  return [f'{each[name]:,}' for name in columns]
 
 
 def _measured(found: Measurement) -> Iterator[dict[str, Any]]:
@@ -217,7 +247,9 @@ votes in words. The reward is the log-odds that the person votes for the
 statement. A group's consensus is made of such rewards, one a member.
 
 Low-rank adapters of a small language model, and a linear head on the last
-hidden state."""
+hidden state. They are the mean of those of two runs: one learned how each
+person voted from what is known of them, the other, which saw no opinion, what
+people in general like."""
 
 _LIMITS = (
   'English only. The conversations are few and of few places, in the United '

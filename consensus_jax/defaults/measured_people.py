@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from consensus_jax.data.records import JudgedDeliberation
-from consensus_jax.defaults import vote_rows
+from consensus_jax.defaults import shipped, vote_rows
 from consensus_jax.defaults.people import HALF_A, HALF_B, People
 from consensus_jax.evaluation import cases, groups, robustness, systems
 from consensus_jax.evaluation.cases import Case, Cases
@@ -34,7 +34,7 @@ SECTIONS = (
 )
 
 # Runs; the prompted rater is one without adapters.
-SHIPS = 'half_a'
+SHIPS = shipped.AVERAGE
 OF_STATEMENTS = 'statements_a'
 OF_SYNTHETIC = 'synthetic_b'
 OF_REAL = 'half_b'

@@ -46,9 +46,6 @@ WARMUP_STEPS = 10
 _SECONDS_STEP, _SECONDS_EVALUATION = 0.006, 0.003
 _SECONDS_GROUP = 40  # of 16 candidates, written and scored
 
-# Adapters of a policy ship as those of a reward model do.
-ship = train.ship
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:

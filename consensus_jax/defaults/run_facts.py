@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from consensus_jax.data import batches
+from consensus_jax.defaults import popular_rows
 from consensus_jax.defaults.people import HALF_A, HALF_B
 from consensus_jax.evaluation import report
 from consensus_jax.interop import json_file
@@ -74,28 +75,35 @@ def rows(run: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
   settings = _object(run / 'config.json')['configuration']
   found: dict[str, list[dict[str, Any]]] = {}
   for split in ('train', 'validation'):
-    examples = batches.open_examples(settings[f'{split}_data'])
-    names = examples.meta['participants']
-    people = np.asarray(examples.features['participants'])
-    votes = np.isfinite(examples.features['levels']).sum(1)
-    # Participants are called after where they come from.
-    sources = [names[person].partition('/')[0] for person in people]
-    found[split] = []
-    for source in dict.fromkeys(sources):
-      here = np.array(sources) == source
-      synthetic = source not in (*HALF_A, *HALF_B)
-      num_rows = int(here.sum())
-      found[split].append(
-        {
-          'source': source,
-          'synthetic': synthetic,
-          # An invented person is one row, named or not.
-          'people': num_rows if synthetic else len(np.unique(people[here])),
-          'rows': num_rows,
-          'votes': int(votes[here].sum()),
-        }
-      )
+    if (path := settings[f'{split}_data']) is None:
+      continue
+    examples = batches.open_examples(path)
+    if (voted := examples.meta.get(popular_rows.VOTED)) is None:
+      found[split] = [*_of_people(examples)]
+    else:
+      found[split] = [{'synthetic': False, **each} for each in voted]
   return found
+
+
+def _of_people(examples: batches.Examples) -> Iterator[dict[str, Any]]:
+  """Of each source, what its people told."""
+  names = examples.meta['participants']
+  people = np.asarray(examples.features['participants'])
+  votes = np.isfinite(examples.features['levels']).sum(1)
+  # Participants are called after where they come from.
+  sources = [names[person].partition('/')[0] for person in people]
+  for source in dict.fromkeys(sources):
+    here = np.array(sources) == source
+    synthetic = source not in (*HALF_A, *HALF_B)
+    num_rows = int(here.sum())
+    yield {
+      'source': source,
+      'synthetic': synthetic,
+      # An invented person is one row, named or not.
+      'people': num_rows if synthetic else len(np.unique(people[here])),
+      'rows': num_rows,
+      'votes': int(votes[here].sum()),
+    }
 
 
 def duration(run: Mapping[str, Any]) -> str:

@@ -1,10 +1,10 @@
 """How the default reward model is made, from votes to adapters.
 
-Runs of one recipe. `half_a` learns from people of one half of the conversations
-and ships; what it says of the other half is what a reward model says of
-questions that it never saw. `half_b` is the same of the other half, and judges
-the policy that `half_a` selects for. `statements_a` sees no opinion: what it
-knows is not personal. `synthetic_b` learns from synthetic votes as well: of
+`half_a` learns from people of one half of the conversations. `statements_a`
+sees no opinion, and learns what all of them together like. The mean of both
+ships, `average_a`; what it says of the other half is what a reward model says
+of questions that it never saw. `half_b` learns from people of the other half,
+and judges the policy. `synthetic_b` learns from synthetic votes as well: of
 invented conversations, of the seed deliberations, and of invented stances.
 
 Every part is a folder that is there and complete, or is made: a run that was
@@ -26,10 +26,14 @@ from consensus_jax.data import (
   seed_deliberations,
 )
 from consensus_jax.data.records import JudgedDeliberation
-from consensus_jax.defaults import people, stance_rows, vote_rows
+from consensus_jax.defaults import (
+  people,
+  popular_rows,
+  stance_rows,
+  vote_rows,
+)
 from consensus_jax.defaults.people import HALVES, Half
 from consensus_jax.inference import compute
-from consensus_jax.interop import adapters
 from consensus_jax.interop.pretrained import Pretrained, load_pretrained
 from consensus_jax.model.execution import Execution
 from consensus_jax.model.lora import LoraConfig
@@ -43,12 +47,12 @@ from consensus_jax.training.settings import Initial, RewardRun
 # Times that each person is described anew, by other votes of theirs; every time
 # they are asked about other statements too.
 DRAWS = 8
-BATCH_SIZE = 16
+# That a model of statements sees each of them.
+PASSES = 8
 LEARNING_RATE = 5e-4
 LORA = LoraConfig()
 # Of comparing people on the same statement, beside the loss of each vote.
 CONTRAST = 1.0
-WARMUP_STEPS = 20
 EVALUATIONS = 4
 SEED = 0
 # Rows of a conversation in a draw, by how its people are described.
@@ -73,20 +77,30 @@ class Recipe:
   Attributes:
     name: of the run.
     half: of the conversations.
-    with_opinion: False hides what people think.
+    with_opinion: False hides what people think: statements are all there is.
     synthetic: whether it learns from synthetic votes too.
+    batch_size: rows of a step.
+    warmup_steps: of the learning rate.
   """
 
   name: str
   half: Half
   with_opinion: bool = True
   synthetic: bool = False
+  batch_size: int = 16
+  warmup_steps: int = 20
 
 
 RECIPES = (
   Recipe(name='half_a', half='a'),
   Recipe(name='half_b', half='b'),
-  Recipe(name='statements_a', half='a', with_opinion=False),
+  Recipe(
+    name='statements_a',
+    half='a',
+    with_opinion=False,
+    batch_size=4,
+    warmup_steps=10,
+  ),
   Recipe(name='synthetic_b', half='b', synthetic=True),
 )
 
@@ -120,31 +134,17 @@ def train_reward_models(
   drawn = functools.cache(lambda draw: people.read(polis, draw=draw))
   for split, part in drawn(0).items():
     _write_records(folder / 'records' / split, part)
-  _announce(folder, drawn(0)['train'], recipes, max_hours)
+  _announce(folder, drawn(0)['train'], recipes, model, max_hours)
   for recipe in recipes:
-    sets = {
-      'train': _train(folder, drawn, bank, recipe, model),
-      'validation': _validation(folder, drawn, recipe, model),
-    }
+    if recipe.with_opinion:
+      sets = {
+        'train': _train(folder, drawn, bank, recipe, model),
+        'validation': _validation(folder, drawn, recipe, model),
+      }
+    else:
+      sets = {'train': _statements(folder, drawn, recipe, model)}
     launch.train(_run(folder, recipe, sets))
   return {r.name: folder / 'runs' / r.name / launch.ADAPTERS for r in recipes}
-
-
-def ship(
-  adapters_folder: str | pathlib.Path, target: str | pathlib.Path
-) -> None:
-  """Writes a run's adapters in half the size, in the place of what was there.
-
-  Raises:
-    ModelFileError: if they are not of the embedded model, or are not written.
-  """
-  model = load_pretrained(dtype='bfloat16')
-  config = model.config
-  found = adapters.load_adapters(adapters_folder, config, model.sha256)
-  launch.replace_folder(
-    pathlib.Path(target),
-    lambda path: adapters.save_adapters(path, config, found, dtype='float16'),
-  )
 
 
 def _train(
@@ -168,13 +168,12 @@ def _real(
   folder: pathlib.Path, drawn: Drawn, recipe: Recipe, model: Pretrained
 ) -> list[pathlib.Path]:
   """Rows of real people, described by votes and by comments, of each draw."""
-  kind = 'votes' if recipe.with_opinion else 'statements'
   paths = []
   for draw in range(DRAWS):
-    path = folder / 'rows' / f'{kind}_train_{recipe.half}_{draw}'
+    path = folder / 'rows' / f'votes_train_{recipe.half}_{draw}'
     if not path.exists():
       chosen = drawn(draw)['train'].of(HALVES[recipe.half])
-      _write_rows(path, chosen, recipe, model, MAX_ROWS, SEED + draw)
+      _write_rows(path, chosen, model, MAX_ROWS, SEED + draw)
     paths.append(path)
   return paths
 
@@ -183,32 +182,38 @@ def _validation(
   folder: pathlib.Path, drawn: Drawn, recipe: Recipe, model: Pretrained
 ) -> pathlib.Path:
   """Rows of people kept apart, by which a run chooses its checkpoint."""
-  kind = 'votes' if recipe.with_opinion else 'statements'
-  path = folder / 'rows' / f'{kind}_validation_{recipe.half}'
+  path = folder / 'rows' / f'votes_validation_{recipe.half}'
   if not path.exists():
     chosen = drawn(0)['validation'].of(HALVES[recipe.half])
-    _write_rows(path, chosen, recipe, model, MAX_VALIDATION_ROWS, SEED)
+    _write_rows(path, chosen, model, MAX_VALIDATION_ROWS, SEED)
   return path
 
 
 def _write_rows(
   path: pathlib.Path,
   chosen: people.People,
-  recipe: Recipe,
   model: Pretrained,
   max_rows: int,
   seed: int,
 ) -> None:
-  # Without opinions, both descriptions of a person are the same row.
-  comments = chosen.comments if recipe.with_opinion else ()
   vote_rows.write(
     path,
-    (*chosen.votes, *comments),
+    (*chosen.votes, *chosen.comments),
     model.tokenizer,
     seed=seed,
-    with_opinion=recipe.with_opinion,
     max_rows=max_rows,
   )
+
+
+def _statements(
+  folder: pathlib.Path, drawn: Drawn, recipe: Recipe, model: Pretrained
+) -> pathlib.Path:
+  """Rows of statements, which are few: nothing is kept apart."""
+  path = folder / 'rows' / f'statements_train_{recipe.half}'
+  if not path.exists():
+    voters = drawn(0)['train'].of(HALVES[recipe.half]).votes
+    popular_rows.write(path, voters, model.tokenizer, passes=PASSES, seed=SEED)
+  return path
 
 
 def _synthetic(
@@ -260,23 +265,23 @@ def _run(
   folder: pathlib.Path, recipe: Recipe, sets: Mapping[str, pathlib.Path]
 ) -> RewardRun:
   num_rows = batches.open_examples(sets['train']).num_examples
-  num_steps = num_rows // BATCH_SIZE
+  num_steps = num_rows // recipe.batch_size
   return RewardRun(
     model_dir=str(folder / 'runs' / recipe.name),
     train_data=str(sets['train']),
-    validation_data=str(sets['validation']),
+    validation_data=str(sets['validation']) if 'validation' in sets else None,
     initial=Initial(pretrained='embedded'),
     optimizer=OptimizerSettings(
       learning_rate=LEARNING_RATE,
       num_steps=num_steps,
-      warmup_steps=min(WARMUP_STEPS, num_steps),
+      warmup_steps=min(recipe.warmup_steps, num_steps),
       weight_decay=0.01,
     ),
     # The memory of a laptop is enough so, for a tenth of the time.
     execution=Execution(remat='dots'),
     lora=LORA,
     num_steps=num_steps,
-    batch_size=BATCH_SIZE,
+    batch_size=recipe.batch_size,
     seed=SEED,
     evaluate_every=max(num_steps // EVALUATIONS, 1),
     save_every=max(num_steps // EVALUATIONS, 1),
@@ -291,6 +296,7 @@ def _announce(
   folder: pathlib.Path,
   part: people.People,
   recipes: Sequence[Recipe],
+  model: Pretrained,
   max_hours: float | None,
 ) -> None:
   """Says what is left and how long it takes two cores, before anything is made.
@@ -299,17 +305,21 @@ def _announce(
     InputError: if that is longer than asked.
   """
   rows = sum(
-    _num_rows(recipe, part.of(HALVES[recipe.half]))
+    _num_rows(recipe, part.of(HALVES[recipe.half]), model)
     for recipe in recipes
     if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists()
   )
   announce('reward models', rows * _SECONDS_STEP, max_hours)
 
 
-def _num_rows(recipe: Recipe, part: people.People) -> int:
+def _num_rows(recipe: Recipe, part: people.People, model: Pretrained) -> int:
   """That a run learns from."""
-  comments = part.comments if recipe.with_opinion else ()
-  real = vote_rows.count((*part.votes, *comments), max_rows=MAX_ROWS)
+  if not recipe.with_opinion:
+    rows = popular_rows.make(
+      part.votes, model.tokenizer, passes=PASSES, seed=SEED
+    )
+    return len(rows)
+  real = vote_rows.count((*part.votes, *part.comments), max_rows=MAX_ROWS)
   if not recipe.synthetic:
     return DRAWS * real
   return (

@@ -12,11 +12,24 @@ from consensus_jax.data.records import (
   Question,
   Statement,
 )
+from consensus_jax.defaults import popular_rows
 
 # Stands alone: not within a word, a name or a checksum.
 _NUMBER = re.compile(
   r'(?<![\w./-])[+-]?\d+(?:,\d{3})*(?:\.\d+)?%?(?![\w/]|[.,]\d)'
 )
+
+
+def write_statements_run(folder, voted):
+  """A run that learned means of votes, of which `meta.json` tells."""
+  path = folder / 'rows' / 'statements'
+  batches.write_examples(
+    path,
+    [{'levels': np.zeros((2, 4), np.float32)}],
+    {'judgement': 'votes', popular_rows.VOTED: voted},
+    kind='reward',
+  )
+  return _write(folder / 'runs' / 'statements_a', path, None)
 
 
 def write_run(folder, sources, validation):
@@ -38,7 +51,10 @@ def write_run(folder, sources, validation):
       {'participants': names, 'judgement': 'votes'},
       kind='reward',
     )
-  run = folder / 'runs' / 'half_a'
+  return _write(folder / 'runs' / 'half_a', rows['train'], rows['validation'])
+
+
+def _write(run, train, validation):
   lora = {'rank': 3, 'alpha': 6.0, 'first_layer': 16, 'targets': ['query']}
   (run / 'adapters').mkdir(parents=True)
   (run / 'adapters' / 'adapter_model.safetensors').write_bytes(b'weights')
@@ -51,8 +67,8 @@ def write_run(folder, sources, validation):
       'packages': {'jax': '0.10.2'},
       'configuration': {
         'model_dir': str(run),
-        'train_data': str(rows['train']),
-        'validation_data': str(rows['validation']),
+        'train_data': str(train),
+        'validation_data': validation and str(validation),
         'model': None,
         'optimizer': {'learning_rate': 0.0017, 'warmup_steps': 15},
         'lora': lora,

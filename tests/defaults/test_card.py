@@ -26,6 +26,15 @@ def run(tmp_path):
 
 
 @pytest.fixture
+def runs(run, tmp_path):
+  voted = [
+    {'source': HALF_A[0], 'people': 1741, 'statements': 607, 'rows': 23}
+    | {'votes': 98765}
+  ]
+  return [run, card_files.write_statements_run(tmp_path, voted)]
+
+
+@pytest.fixture
 def found(run):
   rng = np.random.default_rng(0)
   people = tuple(
@@ -88,14 +97,14 @@ def links(text):
   return re.findall(r'\]\(([^)#]+)\)', text)
 
 
-def test_the_card_holds_the_numbers_of_its_document(found, run, tmp_path):
+def test_the_card_holds_the_numbers_of_its_document(found, run, runs, tmp_path):
   folder = tmp_path / 'docs' / 'models'
-  document = card.write_reward_card(folder, found, run)
+  document = card.write_reward_card(folder, found, run / 'adapters', runs)
   text = (folder / card.CARD).read_text()
   written = json.loads((folder / card.METRICS).read_text())
   assert written == json.loads(json.dumps(document))
   assert card.reward_card(written) == text
-  train = document['about']['rows']['train']
+  train = document['about']['runs'][0]['rows']['train']
   sums = {
     f'{sum(each[name] for each in train if each["synthetic"] in kinds):,}'
     for name in ('people', 'rows', 'votes')
@@ -105,8 +114,10 @@ def test_the_card_holds_the_numbers_of_its_document(found, run, tmp_path):
   shown = card_files.numbers_in_tables(text)
   assert len(shown) > 80 and shown <= known, shown - known
   assert '3% of the rows' in text  # 40 of 1,260 are synthetic.
-  assert {'1,203', '17', '31', '0.0017'} <= shown
-  assert '2 steps in 1.5 hours' in text and '| 16 to 29,' in text
+  assert {'1,203', '17', '31', '0.0017', '607', '98,765', '1,741'} <= shown
+  assert 'Run `half_a`: 2 steps in 1.5 hours' in text and '| 16 to 29,' in text
+  assert text.count('checkpoint of the best validation loss') == 1
+  assert text.count('checkpoint of the last step') == 1
   # Nothing of this machine.
   assert str(tmp_path) not in text + json.dumps(written)
   for link in links(text):
@@ -122,28 +133,30 @@ def test_the_card_holds_the_numbers_of_its_document(found, run, tmp_path):
   ]
 
 
-def test_a_card_says_what_ships(found, run, tmp_path):
+def test_a_card_says_what_ships(found, run, runs, tmp_path):
   shipped = tmp_path / 'shipped'
   shipped.mkdir()
   (shipped / adapters.WEIGHTS_FILE).write_bytes(b'half of it')
   folder = tmp_path / 'docs'
-  card.write_reward_card(folder, found, run, shipped=shipped)
+  card.write_reward_card(folder, found, run / 'adapters', runs, shipped=shipped)
   text = (folder / card.CARD).read_text()
   assert adapters.weights_sha256(shipped) in text
   assert adapters.weights_sha256(run / 'adapters') in text
 
 
-def test_other_adapters_than_were_measured_are_refused(found, run, tmp_path):
+def test_other_adapters_than_were_measured_are_refused(
+  found, run, runs, tmp_path
+):
   (run / 'adapters' / adapters.WEIGHTS_FILE).write_bytes(b'other weights')
   with pytest.raises(InputError, match='adapters differ'):
-    card.write_reward_card(tmp_path / 'docs', found, run)
+    card.write_reward_card(tmp_path / 'docs', found, run / 'adapters', runs)
   assert not (tmp_path / 'docs').exists()
 
 
-def test_a_run_that_is_not_whole_is_refused(found, run, tmp_path):
+def test_a_run_that_is_not_whole_is_refused(found, run, runs, tmp_path):
   (run / 'config.json').unlink()
   with pytest.raises(InputError, match=r'config\.json: is missing'):
-    card.write_reward_card(tmp_path / 'docs', found, run)
+    card.write_reward_card(tmp_path / 'docs', found, run / 'adapters', runs)
   assert not (tmp_path / 'docs').exists()
 
 

@@ -131,7 +131,7 @@ def test_all_sections_and_where_their_numbers_come_from(
   found = measure.measure(splits, runs, tmp_path / 'cache', sizes=SIZES)
   assert [*found.sections] == [*whom.SECTIONS]
   told = capsys.readouterr().err
-  assert 'half_a: ' in told and ' tokens' in told
+  assert f'{whom.SHIPS}: ' in told and ' tokens' in told
   assert 'minutes on two cores' in told
   # Nothing is asked twice.
   asked = [
@@ -265,7 +265,7 @@ def test_everyone_is_there_once(splits):
 @pytest.mark.parametrize(
   ('runs', 'sizes', 'message'),
   [
-    ([], SIZES, 'needs half_a, or synthetic_b and half_b'),
+    ([], SIZES, f'needs {whom.SHIPS}, or synthetic_b and half_b'),
     ([whom.OF_REAL], SIZES, r"there are \['half_b'\]"),
     ([whom.SHIPS], dataclasses.replace(SIZES, groups=0), 'groups: must be 1'),
   ],

@@ -70,7 +70,8 @@ def test_people_are_described_anew_in_every_draw(ran, tmp_path, capsys):
   model, read, runs = ran
   chosen = recipes('half_a', 'statements_a')
   found = train.train_reward_models('polis', 'bank', tmp_path, recipes=chosen)
-  rows = 2 * 8 * train.DRAWS
+  statements = batches.open_examples(runs[1].train_data).num_examples
+  rows = 8 * train.DRAWS + statements
   hours = rows * train._SECONDS_STEP / 3600
   assert f'about {hours:.1f} hours on two cores' in capsys.readouterr().err
   assert found['half_a'] == tmp_path / 'runs' / 'half_a' / 'adapters'
@@ -79,7 +80,7 @@ def test_people_are_described_anew_in_every_draw(ran, tmp_path, capsys):
   learned = batches.open_examples(half_a.train_data)
   # Eight of nine people make two groups, in every draw.
   assert learned.num_examples == 8 * train.DRAWS
-  assert half_a.num_steps == 8 * train.DRAWS // train.BATCH_SIZE
+  assert half_a.num_steps == 8 * train.DRAWS // half_a.batch_size
   own = {f'{HALF_A[0]}/train/{i}' for i in range(9)}
   assert {*learned.meta['participants']} <= own
   shown = texts(learned, model.tokenizer)
@@ -88,8 +89,11 @@ def test_people_are_described_anew_in_every_draw(ran, tmp_path, capsys):
   apart = batches.open_examples(half_a.validation_data)
   assert all('/validation/' in name for name in apart.meta['participants'])
   without = batches.open_examples(statements_a.train_data)
-  assert without.num_examples == learned.num_examples
   assert 'in draw' not in ''.join(texts(without, model.tokenizer))
+  assert without.meta['passes'] == train.PASSES
+  assert [each['people'] for each in without.meta['voted']] == [9]
+  assert statements_a.validation_data is None
+  assert statements_a.num_steps == statements // statements_a.batch_size
   assert half_a.objective.contrast and not statements_a.objective.contrast
   # What is there is not made again.
   read.clear()
