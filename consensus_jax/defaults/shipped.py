@@ -1,8 +1,8 @@
 """What ships, of what `train` and `policy` have trained.
 
 The reward model is a mean of two. One has learned from what each person thinks,
-the other from what all of them like; in conversations that are new to both, the
-mean is better than either (docs/models/README.md).
+the other from what all of them like; of people in new conversations, described
+by votes, the mean knows more than either (docs/models/README.md).
 """
 
 import dataclasses
