@@ -101,11 +101,7 @@ def mean_votes(record: JudgedDeliberation) -> Mapping[int, float]:
 
   Drawn to the mean of all votes of the record, the more the fewer votes.
   """
-  votes: dict[int, list[int]] = defaultdict(list)
-  for member in record.members:
-    for place, vote in zip(member.judged, member.votes, strict=True):
-      if vote is not None:
-        votes[place].append(vote)
+  votes = _votes(record)
   if not votes:
     return {}
   mean = np.mean([vote for each in votes.values() for vote in each])
@@ -115,21 +111,27 @@ def mean_votes(record: JudgedDeliberation) -> Mapping[int, float]:
   }
 
 
+def _votes(record: JudgedDeliberation) -> Mapping[int, list[int]]:
+  """All votes on each statement that has any, by its place."""
+  votes: dict[int, list[int]] = defaultdict(list)
+  for member in record.members:
+    for place, vote in zip(member.judged, member.votes, strict=True):
+      if vote is not None:
+        votes[place].append(vote)
+  return votes
+
+
 def _counts(
   place: int, record: JudgedDeliberation, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-  votes = [
-    (member.participant, statement)
-    for member in record.members
-    for statement, vote in zip(member.judged, member.votes, strict=True)
-    if vote is not None
-  ]
+  votes = _votes(record)
+  voters = [m for m in record.members if any(v is not None for v in m.votes)]
   return {
     'source': record.id,
-    'people': len({person for person, _ in votes}),
-    'statements': len({statement for _, statement in votes}),
+    'people': len(voters),
+    'statements': len(votes),
     'rows': sum(row['questions'] == place for row in rows),
-    'votes': len(votes),
+    'votes': sum(map(len, votes.values())),
   }
 
 

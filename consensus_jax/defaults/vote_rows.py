@@ -38,7 +38,6 @@ def write(
   tokenizer: Tokenizer,
   *,
   seed: int,
-  with_opinion: bool = True,
   min_judged: int = MIN_JUDGED,
   max_rows: int | None = None,
 ) -> None:
@@ -49,7 +48,6 @@ def write(
     records: of people who voted.
     tokenizer: of the reward model.
     seed: of the groups.
-    with_opinion: False hides what people think: for a model of statements.
     min_judged: people who took a side less often are left out.
     max_rows: of a record, by draw; None takes all.
 
@@ -61,7 +59,7 @@ def write(
   first = 0
   rows: list[dict[str, Any]] = []
   for record in records:
-    drawn = _rows_of(record, tokenizer, seed, with_opinion, min_judged)
+    drawn = _rows_of(record, tokenizer, seed, min_judged)
     for row in itertools.islice(drawn, max_rows):
       there = row['statements'] >= 0
       row['statements'] = np.where(there, row['statements'] + first, -1)
@@ -192,7 +190,6 @@ def _rows_of(
   record: JudgedDeliberation,
   tokenizer: Tokenizer,
   seed: int,
-  with_opinion: bool,
   min_judged: int,
 ) -> Iterator[dict[str, Any]]:
   texts = [prompts.reward_continuation(s.text) for s in record.statements]
@@ -208,7 +205,7 @@ def _rows_of(
     for place in group:
       member = members[place]
       prefix = prompts.reward_prefix_ids(
-        record.question.text, member.opinion if with_opinion else '', tokenizer
+        record.question.text, member.opinion, tokenizer
       )
       row = encode(
         _cut(prefix, tokenizer),
@@ -286,10 +283,10 @@ def _numbered(names: Iterable[str]) -> Mapping[str, int]:
 
 def arrays(row: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """A row of `encode`, and what else belongs to it, as a set of one example."""
-  arrays = {name: np.asarray(x)[None] for name, x in row.items()}
+  features = {name: np.asarray(x)[None] for name, x in row.items()}
   return {
     name: x.astype(np.int32) if x.dtype == np.int64 else x
-    for name, x in arrays.items()
+    for name, x in features.items()
   }
 
 

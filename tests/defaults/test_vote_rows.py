@@ -124,16 +124,6 @@ def test_groups_stay_together_in_every_order(written):
   assert seen[:half] != seen[half:]
 
 
-def test_without_opinions_nobody_is_told_apart(tmp_path, tokenizer):
-  vote_rows.write(
-    tmp_path / 'rows', [record()], tokenizer, seed=0, with_opinion=False
-  )
-  examples = batches.open_examples(tmp_path / 'rows')
-  segments = np.asarray(examples.features['segment_ids'])
-  tokens = np.where(segments == 1, examples.features['tokens'], -1)
-  assert (tokens == tokens[:1]).all()
-
-
 def test_people_who_judged_little_are_left_out(tmp_path, tokenizer):
   few = record()
   members = tuple(
