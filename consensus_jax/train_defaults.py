@@ -5,6 +5,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from consensus_jax.data.arguments import note
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import command
 
@@ -73,12 +74,13 @@ def _train(args: argparse.Namespace) -> None:
     train.train_reward_models(
       args.polis, args.bank, out, recipes=recipes, max_hours=args.max_hours
     )
-  averaged = {*shipped.AVERAGED}
-  concerned = bool({*parts} & {*averaged, 'reward_card'})
-  if concerned and averaged <= {*measure.trained(out)}:
-    average = shipped.average(out)
-    if args.ship is not None:
-      shipped.ship(average, pathlib.Path(args.ship, 'reward_model'))
+  if {*parts} & {*shipped.AVERAGED, 'reward_card'}:
+    if missing := {*shipped.AVERAGED} - {*measure.trained(out)}:
+      note(f'no reward model ships yet: {sorted(missing)} not trained')
+    else:
+      average = shipped.average(out)
+      if args.ship is not None:
+        shipped.ship(average, pathlib.Path(args.ship, 'reward_model'))
   if 'reward_card' in parts:
     _measure(args, out)
   if 'policy' in parts:

@@ -69,3 +69,18 @@ def test_missing_data_is_named(tmp_path, capsys):
   ]
   assert train_defaults.main(arguments) == 2
   assert "no part ['half_c']" in capsys.readouterr().err
+
+
+def test_it_is_said_that_half_of_a_mean_does_not_ship(
+  tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setattr(train, 'train_reward_models', lambda *_, **__: {})
+  arguments = [
+    *('--polis', 'x', '--bank', 'y', '--examples', 'z', '--cards', 'c'),
+    *('--out', str(tmp_path / 'o'), '--only', 'half_a'),
+    *('--ship', str(tmp_path / 'weights')),
+  ]
+  assert train_defaults.main(arguments) == 0
+  told = capsys.readouterr().err
+  assert 'no reward model ships yet' in told and 'statements_a' in told
+  assert not (tmp_path / 'weights').exists()
