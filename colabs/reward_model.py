@@ -138,10 +138,10 @@ print(
 # Written by colabs/build.py from docs/models/metrics.json.
 AUC = {
   'New conversations, described by votes': {
-    'reward model': (0.706, 0.690, 0.721),
-    'reward model, no opinion': (0.694, 0.680, 0.708),
+    'reward model': (0.707, 0.692, 0.721),
+    'reward model, no opinion': (0.693, 0.679, 0.708),
     'reward model of statements only': (0.696, 0.682, 0.710),
-    "reward model, another's opinion": (0.684, 0.667, 0.701),
+    "reward model, another's opinion": (0.682, 0.664, 0.698),
     'chance': (0.504, 0.490, 0.518),
     'length of the statement': (0.656, 0.641, 0.671),
     'cosine of embeddings': (0.610, 0.594, 0.626),
@@ -151,10 +151,10 @@ AUC = {
     'popularity among others': (0.845, 0.829, 0.860),
   },
   'New conversations, described by comments': {
-    'reward model': (0.645, 0.611, 0.679),
-    'reward model, no opinion': (0.651, 0.616, 0.685),
+    'reward model': (0.652, 0.618, 0.688),
+    'reward model, no opinion': (0.654, 0.621, 0.686),
     'reward model of statements only': (0.661, 0.624, 0.698),
-    "reward model, another's opinion": (0.642, 0.604, 0.678),
+    "reward model, another's opinion": (0.644, 0.608, 0.682),
     'chance': (0.505, 0.474, 0.534),
     'length of the statement': (0.584, 0.553, 0.614),
     'cosine of embeddings': (0.558, 0.524, 0.595),
@@ -163,10 +163,10 @@ AUC = {
     'popularity among others': (0.789, 0.753, 0.819),
   },
   'New people of known conversations, described by votes': {
-    'reward model': (0.785, 0.760, 0.810),
-    'reward model, no opinion': (0.705, 0.677, 0.732),
+    'reward model': (0.799, 0.774, 0.823),
+    'reward model, no opinion': (0.706, 0.679, 0.733),
     'reward model of statements only': (0.715, 0.689, 0.741),
-    "reward model, another's opinion": (0.683, 0.650, 0.716),
+    "reward model, another's opinion": (0.687, 0.654, 0.720),
     'chance': (0.492, 0.474, 0.509),
     'length of the statement': (0.545, 0.522, 0.568),
     'cosine of embeddings': (0.496, 0.472, 0.520),

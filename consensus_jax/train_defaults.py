@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     '--ship',
     metavar='FOLDER',
-    help="where adapters go, in half their size: the mean of those of 'half_a' "
+    help="where adapters go, in half their size: a sum of those of 'half_a' "
     "and 'statements_a' as reward_model, of the policy's run 'sft' as policy",
   )
   parser.add_argument(
@@ -74,13 +74,13 @@ def _train(args: argparse.Namespace) -> None:
     train.train_reward_models(
       args.polis, args.bank, out, recipes=recipes, max_hours=args.max_hours
     )
-  if {*parts} & {*shipped.AVERAGED, 'reward_card'}:
-    if missing := {*shipped.AVERAGED} - {*measure.trained(out)}:
+  if {*parts} & {*shipped.WEIGHTS, 'reward_card'}:
+    if missing := {*shipped.WEIGHTS} - {*measure.trained(out)}:
       note(f'no reward model ships yet: {sorted(missing)} not trained')
     else:
-      average = shipped.average(out)
+      combined = shipped.combine(out)
       if args.ship is not None:
-        shipped.ship(average, pathlib.Path(args.ship, 'reward_model'))
+        shipped.ship(combined, pathlib.Path(args.ship, 'reward_model'))
   if 'reward_card' in parts:
     _measure(args, out)
   if 'policy' in parts:
@@ -102,8 +102,8 @@ def _measure(args: argparse.Namespace, out: pathlib.Path) -> None:
   card.write_reward_card(
     args.cards,
     found,
-    out / 'runs' / shipped.AVERAGE / 'adapters',
-    [out / 'runs' / name for name in shipped.AVERAGED],
+    out / 'runs' / shipped.COMBINED / 'adapters',
+    {out / 'runs' / name: each for name, each in shipped.WEIGHTS.items()},
     shipped=args.ship and pathlib.Path(args.ship, 'reward_model'),
   )
 

@@ -62,7 +62,7 @@ def test_the_reward_model_is_the_one_of_the_card():
   assert shipped == about['shipped']['sha256']
   assert shipped in METRICS.with_name('reward_model.md').read_text()
   base = tiny_models.load('smollm2')
-  assert about['models']['average_a']['sha256'] == base.sha256
+  assert about['models']['combined_a']['sha256'] == base.sha256
 
 
 def test_the_policy_is_the_one_of_its_card():

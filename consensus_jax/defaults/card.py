@@ -28,7 +28,7 @@ def write_reward_card(
   folder: str | pathlib.Path,
   found: Measurement,
   model: str | pathlib.Path,
-  runs: Sequence[str | pathlib.Path],
+  runs: Mapping[pathlib.Path, float],
   *,
   shipped: str | pathlib.Path | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def write_reward_card(
     folder: for all of it; what is there is replaced.
     found: of a measurement of the model that ships.
     model: the folder of its adapters.
-    runs: folders of the runs whose mean it is.
+    runs: folders of the runs that it is a sum of, and how much of each it is.
     shipped: the folder of its adapters as they ship, once they do.
 
   Returns:
@@ -61,8 +61,8 @@ def write_reward_card(
     about=dict(found.about)
     | {
       'runs': [
-        run_facts.about(run) | {'rows': run_facts.rows(run)}
-        for run in map(pathlib.Path, runs)
+        run_facts.about(run) | {'weight': weight, 'rows': run_facts.rows(run)}
+        for run, weight in runs.items()
       ],
       'measured': [*_measured(found)],
       'shipped': shipped and {'sha256': adapters.weights_sha256(shipped)},
@@ -92,6 +92,7 @@ def reward_card(document: Mapping[str, Any]) -> str:
     ['sha256 of the base', model['sha256']],
     ['adapted layers', f'{first} to {last}, counted from 0'],
     ['rank of the adapters', str(runs[0]['rank'])],
+    *([f'weight of run `{run["name"]}`', f'{run["weight"]}'] for run in runs),
     ['sha256 of the adapters, as measured', model['adapters']['sha256']],
   ]
   if about['shipped']:
@@ -247,7 +248,7 @@ votes in words. The reward is the log-odds that the person votes for the
 statement. A group's consensus is made of such rewards, one a member.
 
 Low-rank adapters of a small language model, and a linear head on the last
-hidden state. They are the mean of those of two runs: one learned how each
+hidden state. They are a weighted sum of those of two runs: one learned how each
 person voted from what is known of them, the other, which saw no opinion, what
 people in general like."""
 

@@ -34,7 +34,7 @@ SECTIONS = (
 )
 
 # Runs; the prompted rater is one without adapters.
-SHIPS = shipped.AVERAGE
+SHIPS = shipped.COMBINED
 OF_STATEMENTS = 'statements_a'
 OF_SYNTHETIC = 'synthetic_b'
 OF_REAL = 'half_b'

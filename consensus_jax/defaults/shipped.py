@@ -1,8 +1,8 @@
 """What ships, of what `train` and `policy` have trained.
 
-The reward model is a mean of two. One has learned from what each person thinks,
-the other from what all of them like; of people in new conversations, described
-by votes, the mean knows more than either (docs/models/README.md).
+The reward model is a weighted sum of two. One has learned from what each person
+thinks, the other from what all of them like; of people in new conversations,
+described by votes, the sum knows more than either (docs/models/README.md).
 """
 
 import dataclasses
@@ -15,19 +15,20 @@ from consensus_jax.interop.pretrained import load_pretrained
 from consensus_jax.model import lora
 from consensus_jax.training import launch
 
-# The reward model that ships, and the runs of `train` whose mean it is.
-AVERAGE = 'average_a'
-AVERAGED = ('half_a', 'statements_a')
+# The reward model that ships, and how much of each run of `train` it is: chosen
+# on validation people.
+COMBINED = 'combined_a'
+WEIGHTS = {'half_a': 0.75, 'statements_a': 0.5}
 
 
-def average(out: str | pathlib.Path) -> pathlib.Path:
-  """Writes the mean of the adapters of `AVERAGED`, and of their heads.
+def combine(out: str | pathlib.Path) -> pathlib.Path:
+  """Writes the sum of the adapters of runs and of their heads, by `WEIGHTS`.
 
   Args:
     out: where these runs are.
 
   Returns:
-    The folder of the mean; one that was there is replaced.
+    The folder of the sum; one that was there is replaced.
 
   Raises:
     ModelFileError: if adapters are missing, not of the embedded model, or
@@ -39,18 +40,21 @@ def average(out: str | pathlib.Path) -> pathlib.Path:
     adapters.load_adapters(
       runs / name / launch.ADAPTERS, model.config, model.sha256
     )
-    for name in AVERAGED
+    for name in WEIGHTS
   ]
+  weights = [*WEIGHTS.values()]
   heads = [each.reward_head for each in found if each.reward_head is not None]
-  mean = dataclasses.replace(
+  combined = dataclasses.replace(
     found[0],
-    params=lora.average(found[0].lora, *(each.params for each in found)),
-    reward_head=np.mean(heads, axis=0),
+    params=lora.weighted_sum(
+      found[0].lora, [each.params for each in found], weights
+    ),
+    reward_head=np.tensordot(weights, heads, 1).astype(np.float32),
   )
-  target = runs / AVERAGE / launch.ADAPTERS
+  target = runs / COMBINED / launch.ADAPTERS
   target.parent.mkdir(exist_ok=True)
   launch.replace_folder(
-    target, lambda path: adapters.save_adapters(path, model.config, mean)
+    target, lambda path: adapters.save_adapters(path, model.config, combined)
   )
   return target
 

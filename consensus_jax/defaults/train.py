@@ -1,10 +1,10 @@
 """How the default reward model is made, from votes to adapters.
 
 `half_a` learns from people of one half of the conversations. `statements_a`
-sees no opinion, and learns what all of them together like. The mean of both
-ships, `average_a`; what it says of the other half is what a reward model says
-of questions that it never saw. `half_b` learns from people of the other half,
-and judges the policy. `synthetic_b` learns from synthetic votes as well: of
+sees no opinion, and learns what all of them together like. A sum of both ships,
+`combined_a`; what it says of the other half is what a reward model says of
+questions that it never saw. `half_b` learns from people of the other half, and
+judges the policy. `synthetic_b` learns from synthetic votes as well: of
 invented conversations, of the seed deliberations, and of invented stances.
 
 Every part is a folder that is there and complete, or is made: a run that was

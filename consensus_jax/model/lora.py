@@ -8,6 +8,7 @@ model as it is.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -190,38 +191,43 @@ def merge(params: Params, adapters: Params, lora: LoraConfig) -> Params:
   return {**params, 'layers': layers}
 
 
-def average(lora: LoraConfig, *adapters: Params) -> Params:
-  """Adapters nearest to the mean of what several change, of the same rank.
+def weighted_sum(
+  lora: LoraConfig, adapters: Sequence[Params], weights: Sequence[float]
+) -> Params:
+  """Adapters nearest to a sum of what several change, of the same rank.
 
-  The mean of products B A is one of all ranks together; what is nearest to it
-  in least squares is kept (Eckart and Young 1936). Models that learned from the
-  same weights may be averaged (Wortsman et al. 2022, "Model soups"; Ilharco et
-  al. 2023, of what they changed).
+  The sum of products B A is one of all ranks together; what is nearest to it in
+  least squares is kept (Eckart and Young 1936). What models have learned from
+  the same weights may be averaged (Wortsman et al. 2022, "Model soups") and
+  added (Ilharco et al. 2023, "task arithmetic").
 
   Args:
     lora: the configuration of each.
     adapters: as `init` makes them, all of one model, none of whose matrices
       has a side shorter than the rank.
+    weights: how often each is added.
 
   Returns:
     Numpy arrays in float32.
   """
   names = adapters[0].keys()
   return {
-    name: _mean(lora, [each[name] for each in adapters]) for name in names
+    name: _weighted_sum(lora, [each[name] for each in adapters], weights)
+    for name in names
   }
 
 
-def _mean(lora, adapters):
+def _weighted_sum(lora, adapters, weights):
   a, b = adapters[0]['a'], adapters[0]['b']
   depth, rank = len(a), lora.rank
   rows = [np.float64(each['a']).reshape(depth, rank, -1) for each in adapters]
   columns = [
-    np.float64(each['b']).reshape(depth, -1, rank) for each in adapters
+    weight * np.float64(each['b']).reshape(depth, -1, rank)
+    for weight, each in zip(weights, adapters, strict=True)
   ]
   # Only small matrices are decomposed: what is left of the two factors when
   # their orthonormal parts are taken out.
-  left, inner_b = np.linalg.qr(np.concatenate(columns, 2) / len(adapters))
+  left, inner_b = np.linalg.qr(np.concatenate(columns, 2))
   right, inner_a = np.linalg.qr(np.concatenate(rows, 1).swapaxes(1, 2))
   u, sizes, v = np.linalg.svd(inner_b @ inner_a.swapaxes(1, 2))
   root = np.sqrt(sizes[:, None, :rank])

@@ -31,7 +31,7 @@ def runs(run, tmp_path):
     {'source': HALF_A[0], 'people': 1741, 'statements': 607, 'rows': 23}
     | {'votes': 98765}
   ]
-  return [run, card_files.write_statements_run(tmp_path, voted)]
+  return {run: 0.625, card_files.write_statements_run(tmp_path, voted): 0.375}
 
 
 @pytest.fixture
@@ -115,6 +115,7 @@ def test_the_card_holds_the_numbers_of_its_document(found, run, runs, tmp_path):
   assert len(shown) > 80 and shown <= known, shown - known
   assert '3% of the rows' in text  # 40 of 1,260 are synthetic.
   assert {'1,203', '17', '31', '0.0017', '607', '98,765', '1,741'} <= shown
+  assert {'0.625', '0.375'} <= shown
   assert 'Run `half_a`: 2 steps in 1.5 hours' in text and '| 16 to 29,' in text
   assert text.count('checkpoint of the best validation loss') == 1
   assert text.count('checkpoint of the last step') == 1

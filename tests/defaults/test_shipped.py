@@ -1,4 +1,4 @@
-"""What ships is the mean of two runs, in half the size."""
+"""What ships is a weighted sum of two runs, in half the size."""
 
 import jax
 import numpy as np
@@ -35,19 +35,22 @@ def save_run(folder, base, name, seed):
   return adapters.load_adapters(path, base.config, base.sha256)
 
 
-def test_the_mean_of_both_runs_ships_in_half_the_size(base, tmp_path):
+def test_the_sum_of_both_runs_ships_in_half_the_size(base, tmp_path):
   made = [
     save_run(tmp_path, base, name, seed)
-    for seed, name in enumerate(shipped.AVERAGED)
+    for seed, name in enumerate(shipped.WEIGHTS)
   ]
-  path = shipped.average(tmp_path)
-  assert path == tmp_path / 'runs' / shipped.AVERAGE / 'adapters'
+  path = shipped.combine(tmp_path)
+  assert path == tmp_path / 'runs' / shipped.COMBINED / 'adapters'
   found = adapters.load_adapters(path, base.config, base.sha256)
   assert found.lora == LORA
-  expected = lora.average(LORA, *(each.params for each in made))
+  expected = lora.weighted_sum(
+    LORA, [each.params for each in made], [0.75, 0.5]
+  )
   jax.tree.map(np.testing.assert_array_equal, found.params, expected)
   heads = [each.reward_head for each in made]
-  np.testing.assert_allclose(found.reward_head, np.mean(heads, 0), rtol=1e-6)
+  head = 0.75 * heads[0] + 0.5 * heads[1]
+  np.testing.assert_allclose(found.reward_head, head, rtol=1e-6)
 
   target = tmp_path / 'weights' / 'reward_model'
   target.mkdir(parents=True)
@@ -64,7 +67,7 @@ def test_the_mean_of_both_runs_ships_in_half_the_size(base, tmp_path):
 
 
 def test_a_run_that_is_missing_is_named(base, tmp_path):
-  save_run(tmp_path, base, shipped.AVERAGED[0], 0)
-  with pytest.raises(ModelFileError, match=shipped.AVERAGED[1]):
-    shipped.average(tmp_path)
-  assert not (tmp_path / 'runs' / shipped.AVERAGE / 'adapters').exists()
+  save_run(tmp_path, base, 'half_a', 0)
+  with pytest.raises(ModelFileError, match='statements_a'):
+    shipped.combine(tmp_path)
+  assert not (tmp_path / 'runs' / shipped.COMBINED / 'adapters').exists()

@@ -129,23 +129,25 @@ def changes(adapters):
   }
 
 
-def test_a_mean_is_the_nearest_product_of_the_rank():
-  found = lora.average(LORA, trained(seed=0), trained(seed=1))
+def test_a_sum_is_the_nearest_product_of_the_rank():
+  found = lora.weighted_sum(
+    LORA, [trained(seed=0), trained(seed=1)], [0.75, 0.5]
+  )
   first, second = changes(trained(seed=0)), changes(trained(seed=1))
   for name, near in changes(found).items():
     assert found[name]['a'].shape == trained()[name]['a'].shape
     assert found[name]['b'].shape == trained()[name]['b'].shape
     for one, two, kept in zip(first[name], second[name], near, strict=True):
-      u, sizes, v = np.linalg.svd((one + two) / 2)
+      u, sizes, v = np.linalg.svd(0.75 * one + 0.5 * two)
       expected = (u[:, : LORA.rank] * sizes[: LORA.rank]) @ v[: LORA.rank]
       np.testing.assert_allclose(kept, expected, atol=1e-6)
-      # Something is lost, so that the mean itself would not pass.
+      # Something is lost, so that the sum itself would not pass.
       assert sizes[LORA.rank] > 1e-3
 
 
 def test_a_mean_of_equals_is_the_same():
   alike = trained()
-  found = changes(lora.average(LORA, alike, alike, alike))
+  found = changes(lora.weighted_sum(LORA, [alike] * 3, [0.5, 0.25, 0.25]))
   for name, product in changes(alike).items():
     np.testing.assert_allclose(found[name], product, atol=1e-6)
 
