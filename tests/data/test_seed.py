@@ -8,8 +8,9 @@ from importlib import resources
 import pytest
 
 from consensus_jax.data import near_duplicates, record_files
+from consensus_jax.policy_data.words import content
 
-KINDS = ('consensus', 'majority', 'minority', 'vague')
+KINDS = ('consensus', 'majority', 'minority', 'vague', 'close')
 BANK = pathlib.Path(__file__).parents[3] / 'shared/data/habermas/questions.json'
 
 
@@ -40,6 +41,7 @@ def test_every_deliberation_has_its_parts(seed):
     assert record.question.split == 'train'
     assert record.question.text.endswith('?')
     assert tuple(each.provenance for each in record.statements) == KINDS
+    assert tuple(each.id for each in record.statements) == KINDS
     assert 3 <= len(record.members) <= 5
     for member in record.members:
       assert member.judged == (0, 1, 2, 3)
@@ -51,14 +53,14 @@ def test_lengths_are_those_asked_for(seed):
     for member in record.members:
       assert 25 <= len(words(member.opinion)) <= 90, record.id
     for statement in record.statements:
-      least = 50 if statement.id == 'consensus' else 20
+      least = {'consensus': 50, 'close': 40}.get(statement.id, 20)
       assert least <= len(words(statement.text)) <= 110, record.id
 
 
 def test_length_does_not_give_the_consensus_away(seed):
   longest = sum(
     len(words(record.statements[0].text))
-    >= max(len(words(each.text)) for each in record.statements)
+    >= max(len(words(each.text)) for each in record.statements[:4])
     for record in seed
   )
   assert longest < len(seed) / 3
@@ -67,8 +69,18 @@ def test_length_does_not_give_the_consensus_away(seed):
 def test_no_statement_copies_an_opinion(seed):
   for record in seed:
     opinions = set.union(*(runs(m.opinion, 9) for m in record.members))
-    for statement in record.statements:
+    for statement in record.statements[:4]:
       assert not opinions & runs(statement.text, 9), record.id
+
+
+def test_close_statements_are_in_the_words_of_the_opinions(seed):
+  for record in seed:
+    opinions = [member.opinion for member in record.members]
+    said = content(' '.join([record.question.text, *opinions]))
+    close, subject = record.statements[4], content(record.statements[4].text)
+    assert len(subject & said) >= 0.85 * len(subject), record.id
+    for opinion in opinions:
+      assert not runs(opinion, 10) & runs(close.text, 10), record.id
 
 
 def test_no_two_texts_share_ten_words_in_a_row(seed):
