@@ -193,12 +193,7 @@ def _add_writing(verb) -> None:
   for name, kind, text in (
     ('num_candidates', int, 'statements to write'),
     ('max_tokens', int, 'longest statement, in tokens'),
-    (
-      'temperature',
-      float,
-      '0 takes the likeliest token each time; by '
-      'default 0.3 for the policy sft, 0.7 for others',
-    ),
+    ('temperature', float, '0 takes the likeliest token each time'),
     ('top_p', float, 'sample from the tokens with this probability in sum'),
     ('top_k', int, 'sample from this many likeliest tokens'),
     ('min_p', float, 'least probability, relative to the likeliest token'),

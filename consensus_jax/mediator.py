@@ -113,7 +113,7 @@ class Mediator:
       truncations,
       progress,
     )
-    asked, temperature = settings.asked(self.policy.taught_as)
+    asked = settings.policy or self.policy.taught_as
     chat = prompts.is_chat(self.policy.tokenizer, asked)
     return dataclasses.replace(
       outcome,
@@ -121,7 +121,6 @@ class Mediator:
         **self.policy.describe(),
         **{name: getattr(settings, name) for name in WRITING},
         'policy': asked,
-        'temperature': temperature,
         'prompt': 'chat' if chat else 'completion',
       },
       timings={
@@ -161,7 +160,7 @@ class Mediator:
       ModelFileError: if the model computes no numbers.
     """
     policy = self.policy
-    asked, temperature = settings.asked(policy.taught_as)
+    asked = settings.policy or policy.taught_as
     make_prompt = functools.partial(
       prompts.policy_prompt, tokenizer=policy.tokenizer, policy=asked
     )
@@ -178,7 +177,7 @@ class Mediator:
         num_candidates=settings.num_candidates,
         max_tokens=settings.max_tokens,
         sampling=Sampling(
-          temperature=temperature,
+          temperature=settings.temperature,
           top_p=settings.top_p,
           top_k=settings.top_k,
           min_p=settings.min_p,

@@ -139,7 +139,7 @@ def _writer(model: Any) -> Any:
 
   default = settings.Settings()
   sampling = sampler.Sampling(
-    temperature=settings.TEMPERATURES['zero_shot'],
+    temperature=default.temperature,
     top_p=default.top_p,
     top_k=default.top_k,
     min_p=default.min_p,

@@ -26,14 +26,6 @@ WRITING = (
 # would agree.
 PROMPTED_RATER = 'prompted_rater'
 
-# Of sampling. A policy that was taught to pick up what people say does that
-# best in its likeliest words (docs/models/README.md).
-TEMPERATURES: dict[Policy, float] = {
-  'zero_shot': 0.7,
-  'few_shot': 0.7,
-  'sft': 0.3,
-}
-
 _FINITE = math.nextafter(math.inf, 0)
 
 # Alphas that have a name of their own.
@@ -49,8 +41,7 @@ class Settings:
       taught: 'sft' for a model with adapters, 'zero_shot' for any other.
     num_candidates: how many statements it writes.
     max_tokens: the longest statement, in tokens.
-    temperature: of sampling; 0 takes the likeliest token each time, None is
-      that of `TEMPERATURES`.
+    temperature: of sampling; 0 takes the likeliest token each time.
     top_p: smallest set of tokens with this probability; 1 keeps all.
     top_k: that many likeliest tokens; None keeps all.
     min_p: tokens at least this likely, relative to the likeliest; 0 keeps all.
@@ -73,7 +64,7 @@ class Settings:
   policy: Policy | None = None
   num_candidates: int = 16
   max_tokens: int = 160
-  temperature: float | int | None = None
+  temperature: float | int = 0.7
   top_p: float | int = 0.95
   top_k: int | None = None
   min_p: float | int = 0.1
@@ -123,23 +114,10 @@ class Settings:
       ('threshold', -_FINITE, _FINITE, 'that is finite'),
     ):
       value = getattr(self, name)
-      if name == 'temperature' and value is None:
-        continue
       number = isinstance(value, int | float) and not isinstance(value, bool)
       if not (number and least <= value <= most):
         _refuse(name, value, f'a number {limits}')
       object.__setattr__(self, name, float(value))
-
-  def asked(self, taught_as: Policy) -> tuple[Policy, float]:
-    """The prompt and the temperature, with what None stands for.
-
-    Args:
-      taught_as: the prompt in which the model was taught.
-    """
-    policy = self.policy or taught_as
-    if self.temperature is None:
-      return policy, TEMPERATURES[policy]
-    return policy, self.temperature
 
 
 def _refuse(name: str, value: object, wanted: str) -> None:

@@ -14,7 +14,7 @@ from consensus_jax.settings import WELFARES, Settings
     ('policy', ['zero_shot', 'few_shot', 'sft'], ['rl', '']),
     ('num_candidates', [1, 64], [0, -1, 2.0, True, '3', None]),
     ('max_tokens', [1], [0, 1.5]),
-    ('temperature', [None, 0, 0.7, 2], [-0.1, math.inf, math.nan, '1', True]),
+    ('temperature', [0, 0.7, 2], [-0.1, math.inf, math.nan, '1', True]),
     ('top_p', [1, 0.1], [0, 1.01, -1, math.nan, None]),
     ('top_k', [None, 1], [0, 1.5, True]),
     ('min_p', [0, 1], [-0.1, 1.1]),
@@ -49,13 +49,6 @@ def test_every_setting_is_tested_above():
 
 def test_whole_numbers_are_floats_where_floats_are_meant():
   assert repr(Settings(alpha=1)) == repr(Settings(alpha=1.0))
-
-
-def test_what_is_left_to_the_policy_is_what_it_was_taught():
-  assert Settings().asked('zero_shot') == ('zero_shot', 0.7)
-  assert Settings().asked('sft') == ('sft', 0.3)
-  assert Settings(policy='few_shot').asked('sft') == ('few_shot', 0.7)
-  assert Settings(temperature=0).asked('sft') == ('sft', 0)
 
 
 def test_named_welfares():

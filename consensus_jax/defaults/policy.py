@@ -67,8 +67,8 @@ class Recipe:
 
   pretrained: str = initialise.EMBEDDED
   row_length: int = 768
-  batch_size: int = 2
-  epochs: int = 1
+  batch_size: int = 4
+  epochs: int = 2
   learning_rate: float = 1e-3
   lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 

@@ -19,9 +19,6 @@ from consensus_jax.policy_data import groups
 from consensus_jax.policy_data.groups import Groups
 from consensus_jax.strict_json import InputError
 
-# Of the seed statements, the one close to what the members said. A model as
-# small as the embedded one that learns to paraphrase learns to invent.
-LEARNED = 'close'
 # Of people kept apart there are few: four conversations have four who wrote.
 HELD_OUT_SIZES = (3, 4)
 
@@ -42,11 +39,9 @@ class Sources:
 
 
 def seed_records() -> dict[str, Groups]:
-  """Seed deliberations with the statement that a policy learns, by split."""
+  """Seed deliberations with their consensus alone, by split."""
   splits = groups.seed_splits(seed_deliberations.read())
-  return {
-    name: groups.only_statement(part, LEARNED) for name, part in splits.items()
-  }
+  return {name: groups.only_consensus(part) for name, part in splits.items()}
 
 
 def round_groups(sources: Sources, *, num_groups: int, seed: int) -> Groups:

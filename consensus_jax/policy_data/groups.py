@@ -81,15 +81,15 @@ def without_statements(records: Iterable[JudgedDeliberation]) -> Groups:
   )
 
 
-def only_statement(records: Iterable[JudgedDeliberation], name: str) -> Groups:
-  """Records of the seed set with one statement each, by its id.
+def only_consensus(records: Iterable[JudgedDeliberation]) -> Groups:
+  """Records of the seed set with their consensus as the only statement.
 
-  A policy learns from one of them; the others are there for the reward model.
+  A policy learns from that one; the others are there for the reward model.
   """
   return tuple(
     dataclasses.replace(
       bare,
-      statements=tuple(s for s in record.statements if s.id == name),
+      statements=tuple(s for s in record.statements if s.id == 'consensus'),
     )
     for record in records
     for bare in without_statements((record,))

@@ -183,13 +183,11 @@ def _write(
 
 def _describe(contestant: Contestant) -> dict[str, Any]:
   settings = contestant.settings
-  policy, temperature = settings.asked(contestant.mediator.policy.taught_as)
   return {
     'name': contestant.name,
     'policy': contestant.mediator.policy.describe(),
     'selector': contestant.mediator.reward_model.describe(),
     'settings': {name: getattr(settings, name) for name in WRITING}
-    | {'policy': policy, 'temperature': temperature}
     | {'rule': settings.rule, 'alpha': f'{settings.alpha:g}'}
     | {'utility': settings.utility},
   }

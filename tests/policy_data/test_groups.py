@@ -95,9 +95,9 @@ def test_the_seed_set_is_split_by_topic_and_one_tenth_is_held_out():
 def test_a_seed_group_keeps_its_people_and_loses_what_was_judged():
   record = seed_set.records()[0]
   (bare,) = groups.without_statements([record])
-  (taught,) = groups.only_statement([record], 'minority')
+  (taught,) = groups.only_consensus([record])
   assert bare.statements == ()
-  assert taught.statements == record.statements[2:3]
+  assert taught.statements == record.statements[:1]
   for each in (bare, taught):
     assert groups.deliberation_of(each) == seed_set.deliberation(record)
     assert not any(member.judged for member in each.members)
