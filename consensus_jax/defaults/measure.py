@@ -4,8 +4,8 @@
     found = measure.measure(people.read(polis), runs, cache)
     report.markdown(report.document(found.sections, about=found.about))
 
-What ships is what is measured: `combined_a`, on everyone of half B, of which it
-has seen nothing, and on those people of half A who were kept apart. Whether
+What ships is what is measured: `combined_a`, on everyone of half B, of whom it
+has learned nothing, and on those people of half A who were kept apart. Whether
 synthetic votes help is measured the other way round: `half_b` and
 `synthetic_b`, on people of half A.
 """

@@ -84,7 +84,8 @@ def without_statements(records: Iterable[JudgedDeliberation]) -> Groups:
 def only_consensus(records: Iterable[JudgedDeliberation]) -> Groups:
   """Records of the seed set with their consensus as the only statement.
 
-  A policy learns from that one; the others are there for the reward model.
+  A policy learns from that one. Of the others, those that were rated are there
+  for the reward model; nothing learns from the close one.
   """
   return tuple(
     dataclasses.replace(
