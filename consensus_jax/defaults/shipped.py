@@ -11,6 +11,7 @@ import pathlib
 import numpy as np
 
 from consensus_jax.interop import adapters
+from consensus_jax.interop.errors import ModelFileError
 from consensus_jax.interop.pretrained import load_pretrained
 from consensus_jax.model import lora
 from consensus_jax.training import launch
@@ -31,8 +32,8 @@ def combine(out: str | pathlib.Path) -> pathlib.Path:
     The folder of the sum; one that was there is replaced.
 
   Raises:
-    ModelFileError: if adapters are missing, not of the embedded model, or
-      cannot be written.
+    ModelFileError: if adapters are missing, not of the embedded model, without
+      a reward head, or cannot be written.
   """
   runs = pathlib.Path(out, 'runs')
   model = load_pretrained(dtype='bfloat16')
@@ -44,6 +45,8 @@ def combine(out: str | pathlib.Path) -> pathlib.Path:
   ]
   weights = [*WEIGHTS.values()]
   heads = [each.reward_head for each in found if each.reward_head is not None]
+  if len(heads) < len(found):
+    raise ModelFileError(str(runs), 'a run has no reward head')
   combined = dataclasses.replace(
     found[0],
     params=lora.weighted_sum(

@@ -21,14 +21,14 @@ def base(monkeypatch):
   return model
 
 
-def save_run(folder, base, name, seed):
+def save_run(folder, base, name, seed, *, head=True):
   rng = np.random.default_rng(seed)
   shapes = lora.init(base.config, LORA, jax.random.key(0))
   made = adapters.Adapters(
     base_sha256=base.sha256,
     lora=LORA,
     params=jax.tree.map(lambda x: rng.standard_normal(x.shape), shapes),
-    reward_head=rng.standard_normal(base.config.embed_dim),
+    reward_head=rng.standard_normal(base.config.embed_dim) if head else None,
   )
   path = folder / 'runs' / name / 'adapters'
   adapters.save_adapters(path, base.config, made)
@@ -71,3 +71,11 @@ def test_a_run_that_is_missing_is_named(base, tmp_path):
   with pytest.raises(ModelFileError, match='statements_a'):
     shipped.combine(tmp_path)
   assert not (tmp_path / 'runs' / shipped.COMBINED / 'adapters').exists()
+
+
+def test_a_run_without_a_head_is_no_reward_model(base, tmp_path):
+  save_run(tmp_path, base, 'half_a', 0)
+  save_run(tmp_path, base, 'statements_a', 1, head=False)
+  with pytest.raises(ModelFileError, match='no reward head'):
+    shipped.combine(tmp_path)
+  assert not (tmp_path / 'runs' / shipped.COMBINED).exists()
