@@ -34,6 +34,7 @@ _PIECE = 16
 # passes.
 _MAX_DRAWS = 64
 _VOCAB_BLOCK = 128
+_PADDING = _NEVER = np.iinfo(np.int32).max
 _SENTENCE_END = re.compile(r'[.!?…。！？]["\'”’»)\]]*(?=\s|$)')
 
 
@@ -49,12 +50,17 @@ class Sampling:
     top_p: keeps the likeliest tokens until their mass reaches this.
     top_k: keeps this many of the likeliest tokens; None keeps all.
     min_p: drops tokens below this share of the likeliest one's probability.
+    no_repeat_ngram_size: so many tokens in a row never come twice in a text;
+      None lets them.
+    no_copy_ngram_size: likewise, so many in a row of the prompt.
   """
 
   temperature: float = 1.0
   top_p: float = 1.0
   top_k: int | None = None
   min_p: float = 0.0
+  no_repeat_ngram_size: int | None = None
+  no_copy_ngram_size: int | None = None
 
   def __post_init__(self):
     if not 0 <= self.temperature < float('inf'):
@@ -65,6 +71,10 @@ class Sampling:
       raise ValueError(f'top_k must be at least 1, got {self.top_k}')
     if not 0 <= self.min_p <= 1:
       raise ValueError(f'min_p must be in [0, 1], got {self.min_p}')
+    for name in ('no_repeat_ngram_size', 'no_copy_ngram_size'):
+      size = getattr(self, name)
+      if size is not None and size < 2:
+        raise ValueError(f'{name} must be at least 2, got {size}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +105,9 @@ class State:
   log_probs: Float[Array, 'candidates max_tokens']
   done: Bool[Array, 'candidates']
   cache: Any  # own keys and values, in the form of params['layers']
+  # By place: how many tokens up to it are the newest tokens once more.
+  repeated: Int[Array, 'candidates max_tokens']
+  copied: Int[Array, 'candidates length']
 
 
 def sample(
@@ -152,8 +165,12 @@ def sample(
   # a little share one compilation; the true budget ends the loop.
   capacity = round_up(max_tokens, 32)
   ends = jnp.asarray(tokenizer.eos_ids, jnp.int32)
+  # No token is as large as the padding, so that it is never a copy.
+  source = np.full(length, _PADDING)
+  source[: len(prompt)] = prompt
+  source = jnp.asarray(source)
   state = start(
-    params, next_logits, draw, ends, capacity=capacity, greedy=greedy
+    params, next_logits, source, draw, ends, capacity=capacity, greedy=greedy
   )
   while True:
     step = int(state.step)
@@ -170,6 +187,7 @@ def sample(
       dataclasses.replace(state, done=jnp.asarray(done)),
       prefix,
       prompt_length,
+      source,
       draw,
       ends,
       jnp.int32(min(step + _PIECE, max_tokens)),
@@ -219,6 +237,8 @@ class Draw:
   top_p: Float[Array, '']
   top_k: Int[Array, '']
   min_p: Float[Array, '']
+  no_repeat_ngram_size: Int[Array, '']
+  no_copy_ngram_size: Int[Array, '']
 
   @classmethod
   def of(cls, sampling: Sampling, seed: int, num_candidates: int) -> 'Draw':
@@ -232,13 +252,15 @@ class Draw:
       jnp.float32(sampling.temperature or 1.0),
       # A mass of one must keep every token, whatever the rounding of its sum.
       jnp.float32(sampling.top_p if sampling.top_p < 1 else 2.0),
-      jnp.int32(sampling.top_k or np.iinfo(np.int32).max),
+      jnp.int32(sampling.top_k or _NEVER),
       jnp.float32(sampling.min_p),
+      jnp.int32(sampling.no_repeat_ngram_size or _NEVER),
+      jnp.int32(sampling.no_copy_ngram_size or _NEVER),
     )
 
 
 @functools.partial(jax.jit, static_argnames=('capacity', 'greedy'))
-def start(params, next_logits, draw, ends, *, capacity, greedy):
+def start(params, next_logits, source, draw, ends, *, capacity, greedy):
   """State after each candidate's first token."""
   candidates = draw.keys.shape[0]
   next_logits = jnp.broadcast_to(
@@ -261,6 +283,10 @@ def start(params, next_logits, draw, ends, *, capacity, greedy):
     log_probs=jnp.zeros((candidates, capacity)).at[:, 0].set(log_prob),
     done=jnp.isin(token, ends),
     cache=cache,
+    repeated=jnp.zeros((candidates, capacity), jnp.int32),
+    copied=_runs(
+      jnp.zeros((candidates, len(source)), jnp.int32), source, token
+    ),
   )
 
 
@@ -268,7 +294,17 @@ def start(params, next_logits, draw, ends, *, capacity, greedy):
   jax.jit, static_argnames=('config', 'greedy'), donate_argnames='state'
 )
 def decode(
-  params, state, prefix, prompt_length, draw, ends, until, *, config, greedy
+  params,
+  state,
+  prefix,
+  prompt_length,
+  source,
+  draw,
+  ends,
+  until,
+  *,
+  config,
+  greedy,
 ):
   """Draws tokens up to step `until`, or until every candidate is done."""
   keys = prefix[0].key if isinstance(prefix, tuple) else prefix.key
@@ -290,13 +326,24 @@ def decode(
       cache_index=newest,
     )
     next_logits = logits(params, x)[:, 0]
-    token, log_prob = _next_token(next_logits, draw, state.step, greedy)
+    barred = _would_complete(
+      state.copied, source, draw.no_copy_ngram_size, next_logits
+    ) | _would_complete(
+      state.repeated, state.tokens, draw.no_repeat_ngram_size, next_logits
+    )
+    # A text may end, whatever it ends with.
+    barred = barred.at[:, ends].set(False)
+    token, log_prob = _next_token(next_logits, draw, state.step, greedy, barred)
+    before = jnp.arange(capacity) < state.step
+    own = jnp.where(before, state.tokens, _PADDING)
     return State(
       step=state.step + 1,
       tokens=state.tokens.at[:, state.step].set(token),
       log_probs=state.log_probs.at[:, state.step].set(log_prob),
       done=state.done | jnp.isin(token, ends),
       cache=cache,
+      repeated=_runs(state.repeated, own, token),
+      copied=_runs(state.copied, source, token),
     )
 
   def more(state):
@@ -305,13 +352,34 @@ def decode(
   return jax.lax.while_loop(more, one_step, state)
 
 
-def _next_token(next_logits, draw, step, greedy):
+def _runs(runs, text, token):
+  """How many tokens up to each place of `text` are the newest ones again.
+
+  Args:
+    runs: of the tokens before, [rows, length].
+    text: [length] or [rows, length].
+    token: the newest of each row.
+  """
+  longer = 1 + jnp.pad(runs, ((0, 0), (1, 0)))[:, :-1]
+  return jnp.where(text == token[:, None], longer, 0)
+
+
+def _would_complete(runs, text, size, next_logits):
+  """Tokens [rows, vocab] that would repeat `size` tokens in a row of a text."""
+  following = jnp.broadcast_to(text, runs.shape)[:, 1:]
+  rows = jnp.arange(len(runs))[:, None]
+  none = jnp.zeros(next_logits.shape, bool)
+  return none.at[rows, following].max(runs[:, :-1] >= size - 1, mode='drop')
+
+
+def _next_token(next_logits, draw, step, greedy, barred=False):
   """One token a row, and its log-probability under the untempered model."""
+  allowed = jnp.where(barred, -jnp.inf, next_logits)
   if greedy:
-    token = jnp.argmax(next_logits, axis=-1).astype(jnp.int32)
+    token = jnp.argmax(allowed, axis=-1).astype(jnp.int32)
   else:
     keys = jax.vmap(lambda key: jax.random.fold_in(key, step))(draw.keys)
-    token = _draw_filtered(next_logits / draw.temperature, keys, draw)
+    token = _draw_filtered(allowed / draw.temperature, keys, draw)
   chosen = jnp.take_along_axis(next_logits, token[:, None], axis=-1)[:, 0]
   return token, chosen - jax.nn.logsumexp(next_logits, axis=-1)
 
