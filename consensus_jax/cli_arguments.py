@@ -197,6 +197,16 @@ def _add_writing(verb) -> None:
     ('top_p', float, 'sample from the tokens with this probability in sum'),
     ('top_k', int, 'sample from this many likeliest tokens'),
     ('min_p', float, 'least probability, relative to the likeliest token'),
+    (
+      'no_repeat_ngram_size',
+      int,
+      'so many tokens in a row never come twice in a statement',
+    ),
+    (
+      'no_copy_ngram_size',
+      int,
+      'nor so many in a row of the prompt, opinions included',
+    ),
   ):
     _add_setting(verb, name, type=kind, metavar='N', help=text)
 

@@ -181,6 +181,8 @@ class Mediator:
           top_p=settings.top_p,
           top_k=settings.top_k,
           min_p=settings.min_p,
+          no_repeat_ngram_size=settings.no_repeat_ngram_size,
+          no_copy_ngram_size=settings.no_copy_ngram_size,
         ),
         seed=settings.seed,
         stop_strings=prompts.STOP_STRINGS,

@@ -20,6 +20,8 @@ WRITING = (
   'top_p',
   'top_k',
   'min_p',
+  'no_repeat_ngram_size',
+  'no_copy_ngram_size',
 )
 
 # In place of a reward model's path: the policy is asked whether participants
@@ -45,6 +47,9 @@ class Settings:
     top_p: smallest set of tokens with this probability; 1 keeps all.
     top_k: that many likeliest tokens; None keeps all.
     min_p: tokens at least this likely, relative to the likeliest; 0 keeps all.
+    no_repeat_ngram_size: so many tokens in a row never come twice in a
+      statement; None lets them.
+    no_copy_ngram_size: nor so many in a row of the prompt, opinions included.
     rule: how the group's ranking comes about.
     alpha: aversion to inequality of the rule 'isoelastic', in [0, inf]: 0 is
       utilitarian, 1 Bernoulli-Nash, inf Rawlsian.
@@ -68,6 +73,8 @@ class Settings:
   top_p: float | int = 0.95
   top_k: int | None = None
   min_p: float | int = 0.1
+  no_repeat_ngram_size: int | None = 5
+  no_copy_ngram_size: int | None = 10
   rule: Rule = 'isoelastic'
   alpha: float | int = 0.0
   delta: float | int = 2.0
@@ -95,11 +102,13 @@ class Settings:
       ('num_candidates', 1, math.inf),
       ('max_tokens', 1, math.inf),
       ('top_k', 1, math.inf),
+      ('no_repeat_ngram_size', 2, math.inf),
+      ('no_copy_ngram_size', 2, math.inf),
       # jax.random.key keeps 32 bits: a larger seed would equal a smaller one.
       ('seed', 0, 2**32 - 1),
     ):
       value = getattr(self, name)
-      if name == 'top_k' and value is None:
+      if value is None and name not in ('num_candidates', 'max_tokens', 'seed'):
         continue
       whole = isinstance(value, int) and not isinstance(value, bool)
       if not (whole and low <= value <= high):

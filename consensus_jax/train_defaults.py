@@ -109,15 +109,21 @@ def _measure(args: argparse.Namespace, out: pathlib.Path) -> None:
 
 
 def _compare(args: argparse.Namespace, out: pathlib.Path) -> None:
-  from consensus_jax.defaults import people, policy, policy_card, policy_groups
+  from consensus_jax.defaults import (
+    people,
+    policy,
+    policy_card,
+    policy_groups,
+    shipped,
+  )
 
   sources = policy_groups.Sources(
     people=people.read(args.polis), bank=args.bank, examples=args.examples
   )
   groups = policy_groups.evaluation_groups(sources, num_groups=_NUM_GROUPS)
   run = out / 'policy' / 'runs' / 'sft'
-  half_a, half_b = (
-    out / 'runs' / name / 'adapters' for name in ('half_a', 'half_b')
+  combined, half_b = (
+    out / 'runs' / name / 'adapters' for name in (shipped.COMBINED, 'half_b')
   )
   # A selector does not judge what it selected: alone it selects nothing.
   judged_apart = half_b.exists()
@@ -125,8 +131,8 @@ def _compare(args: argparse.Namespace, out: pathlib.Path) -> None:
     groups,
     out / ('compared' if judged_apart else 'compared_alone'),
     sft=run / 'adapters',
-    selector=half_a,
-    judge=half_b if judged_apart else half_a,
+    selector=combined,
+    judge=half_b if judged_apart else combined,
     num_candidates=_NUM_CANDIDATES if judged_apart else 1,
   )
   policy_card.write_policy_card(

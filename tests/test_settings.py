@@ -18,6 +18,8 @@ from consensus_jax.settings import WELFARES, Settings
     ('top_p', [1, 0.1], [0, 1.01, -1, math.nan, None]),
     ('top_k', [None, 1], [0, 1.5, True]),
     ('min_p', [0, 1], [-0.1, 1.1]),
+    ('no_repeat_ngram_size', [None, 2], [1, 3.0, True]),
+    ('no_copy_ngram_size', [None, 2, 1000], [0, '9']),
     ('alpha', [0, 1, 3.5, math.inf], [-1, math.nan, 'inf', None]),
     ('rule', ['isoelastic', 'schulze'], ['plurality', None]),
     ('delta', [1, 2.5, math.inf], [0.9, math.nan, '2']),

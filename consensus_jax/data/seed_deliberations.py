@@ -7,7 +7,16 @@ from consensus_jax.data.records import JudgedDeliberation
 
 
 def read() -> tuple[JudgedDeliberation, ...]:
-  """All of them, in order."""
-  file = resources.files('consensus_jax.data') / 'seed/deliberations.jsonl'
+  """Those whose statements are rated, in order."""
+  return _read('deliberations.jsonl')
+
+
+def read_unrated() -> tuple[JudgedDeliberation, ...]:
+  """Others with a close statement alone, which nobody rated, in order."""
+  return _read('unrated.jsonl')
+
+
+def _read(name: str) -> tuple[JudgedDeliberation, ...]:
+  file = resources.files('consensus_jax.data') / 'seed' / name
   with resources.as_file(file) as path:
     return tuple(record_files.read(path))

@@ -81,16 +81,15 @@ def without_statements(records: Iterable[JudgedDeliberation]) -> Groups:
   )
 
 
-def only_consensus(records: Iterable[JudgedDeliberation]) -> Groups:
-  """Records of the seed set with their consensus as the only statement.
+def only_statement(records: Iterable[JudgedDeliberation], name: str) -> Groups:
+  """Records of the seed set with one statement each, by its id.
 
-  A policy learns from that one. Of the others, those that were rated are there
-  for the reward model; nothing learns from the close one.
+  A policy learns from that one; others are there for the reward model.
   """
   return tuple(
     dataclasses.replace(
       bare,
-      statements=tuple(s for s in record.statements if s.id == 'consensus'),
+      statements=tuple(s for s in record.statements if s.id == name),
     )
     for record in records
     for bare in without_statements((record,))

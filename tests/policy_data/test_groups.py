@@ -95,7 +95,7 @@ def test_the_seed_set_is_split_by_topic_and_one_tenth_is_held_out():
 def test_a_seed_group_keeps_its_people_and_loses_what_was_judged():
   record = seed_set.records()[0]
   (bare,) = groups.without_statements([record])
-  (taught,) = groups.only_consensus([record])
+  (taught,) = groups.only_statement([record], record.statements[0].id)
   assert bare.statements == ()
   assert taught.statements == record.statements[:1]
   for each in (bare, taught):
