@@ -1,8 +1,8 @@
 """How the default policy `sft` is made: fine-tuned on consensus statements.
 
 As in Bakker et al. 2022, on good statements in the template in which the policy
-is asked later. The first run learns the consensus of each seed deliberation of
-the train split. In a round after it, the policy of the run before writes for
+is asked later. The first run learns the close statement of each seed
+deliberation of the train split, those that nobody rated too. In a round after it, the policy of the run before writes for
 groups of its own, and the next run also learns the best of what it wrote, again
 from the model as it came.
 
@@ -43,7 +43,7 @@ PATIENCE = 3
 WEIGHT_DECAY = 0.01
 WARMUP_STEPS = 10
 # Of a token of SmolLM2-135M, on two cores without bfloat16 instructions.
-_SECONDS_STEP, _SECONDS_EVALUATION = 0.006, 0.003
+_SECONDS_STEP, _SECONDS_EVALUATION = 0.011, 0.004
 _SECONDS_GROUP = 40  # of 16 candidates, written and scored
 
 
@@ -54,8 +54,8 @@ class Recipe:
   Attributes:
     pretrained: what adapters are trained of: 'embedded', or a folder or file
       of another library.
-    row_length: tokens of a row. A seed deliberation has 280 to 490 of SmolLM2,
-      so that two fill a row of 768 to 97%, and one of 1,024 to 79%.
+    row_length: tokens of a row, which holds two rated seed deliberations of
+      280 to 490 tokens of SmolLM2, or three unrated ones.
     batch_size: rows of a step.
     epochs: how often each statement is seen, unless it stops early.
     learning_rate: at its highest.
@@ -67,8 +67,8 @@ class Recipe:
 
   pretrained: str = initialise.EMBEDDED
   row_length: int = 768
-  batch_size: int = 4
-  epochs: int = 2
+  batch_size: int = 2
+  epochs: int = 1
   learning_rate: float = 1e-3
   lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 
