@@ -200,12 +200,13 @@ def _add_writing(verb) -> None:
     (
       'no_repeat_ngram_size',
       int,
-      'so many tokens in a row never come twice in a statement',
+      'where so many tokens in a row would come twice in a statement, another '
+      'word has to come; off above --max_tokens',
     ),
     (
       'no_copy_ngram_size',
       int,
-      'nor so many in a row of the prompt, opinions included',
+      'likewise for so many in a row of the prompt, opinions included',
     ),
   ):
     _add_setting(verb, name, type=kind, metavar='N', help=text)

@@ -28,6 +28,7 @@ WRITING = (
 # would agree.
 PROMPTED_RATER = 'prompted_rater'
 
+_OPTIONAL = ('top_k', 'no_repeat_ngram_size', 'no_copy_ngram_size')
 _FINITE = math.nextafter(math.inf, 0)
 
 # Alphas that have a name of their own.
@@ -47,9 +48,10 @@ class Settings:
     top_p: smallest set of tokens with this probability; 1 keeps all.
     top_k: that many likeliest tokens; None keeps all.
     min_p: tokens at least this likely, relative to the likeliest; 0 keeps all.
-    no_repeat_ngram_size: so many tokens in a row never come twice in a
-      statement; None lets them.
-    no_copy_ngram_size: nor so many in a row of the prompt, opinions included.
+    no_repeat_ngram_size: a statement that says so many tokens in a row a second
+      time goes on with another word than the first time; None lets it.
+    no_copy_ngram_size: likewise if it copies so many in a row from the prompt,
+      opinions included.
     rule: how the group's ranking comes about.
     alpha: aversion to inequality of the rule 'isoelastic', in [0, inf]: 0 is
       utilitarian, 1 Bernoulli-Nash, inf Rawlsian.
@@ -108,7 +110,7 @@ class Settings:
       ('seed', 0, 2**32 - 1),
     ):
       value = getattr(self, name)
-      if value is None and name not in ('num_candidates', 'max_tokens', 'seed'):
+      if name in _OPTIONAL and value is None:
         continue
       whole = isinstance(value, int) and not isinstance(value, bool)
       if not (whole and low <= value <= high):

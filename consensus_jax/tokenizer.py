@@ -21,6 +21,8 @@ from consensus_jax import chat_template as chat_templates
 from consensus_jax.interop import gguf_file, tokenizer_file
 from consensus_jax.interop.errors import ModelFileError
 
+# How byte-level BPE writes a space in the name of a token.
+_SPACE = 'Ġ'
 # Tokens that end a message or a text in the supported families.
 _END_TOKENS = ('<|im_end|>', '<|eot_id|>', '<|endoftext|>', '<|end_of_text|>')
 
@@ -59,6 +61,12 @@ class Tokenizer:
   def added_ids(self) -> frozenset[int]:
     """Ids that `encode` never yields: of special and other added tokens."""
     return frozenset(self.with_added.get_added_tokens_decoder())
+
+  @functools.cached_property
+  def word_starts(self) -> frozenset[int]:
+    """Ids of tokens that begin with a space, and so begin a word."""
+    vocab = self.with_added.get_vocab(with_added_tokens=False)
+    return frozenset(i for name, i in vocab.items() if name.startswith(_SPACE))
 
   def token_id(self, token: str) -> int | None:
     """The id of a token by its name, added or not; None if there is none."""

@@ -74,7 +74,7 @@ def _train(args: argparse.Namespace) -> None:
     train.train_reward_models(
       args.polis, args.bank, out, recipes=recipes, max_hours=args.max_hours
     )
-  if {*parts} & {*shipped.WEIGHTS, 'reward_card'}:
+  if {*parts} & {*shipped.WEIGHTS, 'reward_card', 'policy_card'}:
     if missing := {*shipped.WEIGHTS} - {*measure.trained(out)}:
       note(f'no reward model ships yet: {sorted(missing)} not trained')
     else:

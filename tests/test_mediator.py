@@ -92,6 +92,28 @@ def check(result, deliberation, settings=BRIEF):
 
 @pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'tiny_qwen3'])
 @pytest.mark.parametrize('policy', ['zero_shot', 'few_shot', 'sft'])
+def test_what_decides_on_words_reaches_the_sampler(monkeypatch):
+  asked = []
+
+  def no_statement(*_, sampling, **__):
+    asked.append(sampling)
+    return []
+
+  monkeypatch.setattr('consensus_jax.mediator.sample', no_statement)
+  settings = Settings(
+    temperature=0.3,
+    top_p=0.8,
+    top_k=7,
+    min_p=0.2,
+    no_repeat_ngram_size=4,
+    no_copy_ngram_size=9,
+  )
+  mediator().write(BUSES, settings)
+  (sampling,) = asked
+  for field in dataclasses.fields(sampling):
+    assert getattr(sampling, field.name) == getattr(settings, field.name)
+
+
 def test_an_outcome_is_complete(name, policy):
   settings = dataclasses.replace(BRIEF, policy=policy, num_candidates=2)
   model = mediator(name)

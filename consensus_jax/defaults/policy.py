@@ -2,9 +2,9 @@
 
 As in Bakker et al. 2022, on good statements in the template in which the policy
 is asked later. The first run learns the close statement of each seed
-deliberation of the train split, those that nobody rated too. In a round after it, the policy of the run before writes for
-groups of its own, and the next run also learns the best of what it wrote, again
-from the model as it came.
+deliberation of the train split, those that nobody rated too. In a round after
+it, the policy of the run before writes for groups of its own, and the next run
+also learns the best of what it wrote, again from the model as it came.
 
 Every part is a folder or file that is there and complete, or is made: what was
 stopped goes on where it was.

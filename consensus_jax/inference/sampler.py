@@ -34,7 +34,8 @@ _PIECE = 16
 # passes.
 _MAX_DRAWS = 64
 _VOCAB_BLOCK = 128
-_PADDING = _NEVER = np.iinfo(np.int32).max
+_NEVER = np.iinfo(np.int32).max
+_PADDING = np.iinfo(np.int32).max
 _SENTENCE_END = re.compile(r'[.!?…。！？]["\'”’»)\]]*(?=\s|$)')
 
 
@@ -42,17 +43,19 @@ _SENTENCE_END = re.compile(r'[.!?…。！？]["\'”’»)\]]*(?=\s|$)')
 class Sampling:
   """How tokens are drawn.
 
-  Each filter looks at the whole tempered distribution, and a token must pass
-  all of them. Tokens of equal probability are kept or dropped together.
+  Each filter looks at the whole tempered distribution of what is not barred,
+  and a token must pass all of them. Tokens of equal probability are kept or
+  dropped together.
 
   Attributes:
     temperature: divides the logits; 0 takes the likeliest token.
     top_p: keeps the likeliest tokens until their mass reaches this.
     top_k: keeps this many of the likeliest tokens; None keeps all.
     min_p: drops tokens below this share of the likeliest one's probability.
-    no_repeat_ngram_size: so many tokens in a row never come twice in a text;
-      None lets them.
-    no_copy_ngram_size: likewise, so many in a row of the prompt.
+    no_repeat_ngram_size: bars words that begin where so many tokens in a row
+      of the same text would come again; None bars none. Whatever goes on with
+      a word or a number, or ends a text, is never barred.
+    no_copy_ngram_size: the same for tokens in a row of the prompt.
   """
 
   temperature: float = 1.0
@@ -105,9 +108,8 @@ class State:
   log_probs: Float[Array, 'candidates max_tokens']
   done: Bool[Array, 'candidates']
   cache: Any  # own keys and values, in the form of params['layers']
-  # By place: how many tokens up to it are the newest tokens once more.
-  repeated: Int[Array, 'candidates max_tokens']
-  copied: Int[Array, 'candidates length']
+  repeated: Int[Array, 'candidates max_tokens']  # `_runs` in the tokens
+  copied: Int[Array, 'candidates length']  # and in the prompt
 
 
 def sample(
@@ -165,10 +167,13 @@ def sample(
   # a little share one compilation; the true budget ends the loop.
   capacity = round_up(max_tokens, 32)
   ends = jnp.asarray(tokenizer.eos_ids, jnp.int32)
-  # No token is as large as the padding, so that it is never a copy.
-  source = np.full(length, _PADDING)
+  # No token is as large as the padding, so that nothing copies it.
+  source = np.full(length, _PADDING, np.int32)
   source[: len(prompt)] = prompt
   source = jnp.asarray(source)
+  starts = np.zeros(config.vocab_size, bool)
+  starts[[i for i in tokenizer.word_starts if i < len(starts)]] = True
+  word_starts = jnp.asarray(starts)
   state = start(
     params, next_logits, source, draw, ends, capacity=capacity, greedy=greedy
   )
@@ -188,6 +193,7 @@ def sample(
       prefix,
       prompt_length,
       source,
+      word_starts,
       draw,
       ends,
       jnp.int32(min(step + _PIECE, max_tokens)),
@@ -252,10 +258,10 @@ class Draw:
       jnp.float32(sampling.temperature or 1.0),
       # A mass of one must keep every token, whatever the rounding of its sum.
       jnp.float32(sampling.top_p if sampling.top_p < 1 else 2.0),
-      jnp.int32(sampling.top_k or _NEVER),
+      jnp.int32(min(sampling.top_k or _NEVER, _NEVER)),
       jnp.float32(sampling.min_p),
-      jnp.int32(sampling.no_repeat_ngram_size or _NEVER),
-      jnp.int32(sampling.no_copy_ngram_size or _NEVER),
+      jnp.int32(min(sampling.no_repeat_ngram_size or _NEVER, _NEVER)),
+      jnp.int32(min(sampling.no_copy_ngram_size or _NEVER, _NEVER)),
     )
 
 
@@ -299,6 +305,7 @@ def decode(
   prefix,
   prompt_length,
   source,
+  word_starts,
   draw,
   ends,
   until,
@@ -326,13 +333,13 @@ def decode(
       cache_index=newest,
     )
     next_logits = logits(params, x)[:, 0]
-    barred = _would_complete(
-      state.copied, source, draw.no_copy_ngram_size, next_logits
-    ) | _would_complete(
-      state.repeated, state.tokens, draw.no_repeat_ngram_size, next_logits
+    vocab = next_logits.shape[1]
+    barred = word_starts & (
+      _would_go_on(state.copied, source, draw.no_copy_ngram_size, vocab)
+      | _would_go_on(
+        state.repeated, state.tokens, draw.no_repeat_ngram_size, vocab
+      )
     )
-    # A text may end, whatever it ends with.
-    barred = barred.at[:, ends].set(False)
     token, log_prob = _next_token(next_logits, draw, state.step, greedy, barred)
     before = jnp.arange(capacity) < state.step
     own = jnp.where(before, state.tokens, _PADDING)
@@ -353,10 +360,10 @@ def decode(
 
 
 def _runs(runs, text, token):
-  """How many tokens up to each place of `text` are the newest ones again.
+  """How many tokens of `text`, up to each place, equal a row's newest tokens.
 
   Args:
-    runs: of the tokens before, [rows, length].
+    runs: the same before the newest token, [rows, length].
     text: [length] or [rows, length].
     token: the newest of each row.
   """
@@ -364,11 +371,11 @@ def _runs(runs, text, token):
   return jnp.where(text == token[:, None], longer, 0)
 
 
-def _would_complete(runs, text, size, next_logits):
-  """Tokens [rows, vocab] that would repeat `size` tokens in a row of a text."""
+def _would_go_on(runs, text, size, vocab):
+  """Tokens [rows, vocab] with which `size` or more in a row equal a text's."""
   following = jnp.broadcast_to(text, runs.shape)[:, 1:]
   rows = jnp.arange(len(runs))[:, None]
-  none = jnp.zeros(next_logits.shape, bool)
+  none = jnp.zeros((len(runs), vocab), bool)
   return none.at[rows, following].max(runs[:, :-1] >= size - 1, mode='drop')
 
 

@@ -81,15 +81,17 @@ def without_statements(records: Iterable[JudgedDeliberation]) -> Groups:
   )
 
 
-def only_statement(records: Iterable[JudgedDeliberation], name: str) -> Groups:
-  """Records of the seed set with one statement each, by its id.
+def only_statement(
+  records: Iterable[JudgedDeliberation], statement_id: str
+) -> Groups:
+  """Records of the seed set with one statement each.
 
   A policy learns from that one; others are there for the reward model.
   """
   return tuple(
     dataclasses.replace(
       bare,
-      statements=tuple(s for s in record.statements if s.id == name),
+      statements=tuple(s for s in record.statements if s.id == statement_id),
     )
     for record in records
     for bare in without_statements((record,))

@@ -171,7 +171,9 @@ def _sampling(job: Job, mesh: Mesh) -> dict[str, Lowered]:
   start = functools.partial(
     sampler.start, capacity=job.max_tokens, greedy=False
   )
-  state = shapes_of(start, params, next_logits, draw, ends)
+  source = jax.ShapeDtypeStruct((job.length,), jnp.int32)
+  word_starts = jax.ShapeDtypeStruct((model.vocab_size,), jnp.bool_)
+  state = shapes_of(start, params, next_logits, source, draw, ends)
   with jax.set_mesh(mesh):
     read = sampler.prefill.lower(params, tokens, number, config=model)
     write = sampler.decode.lower(
@@ -179,6 +181,8 @@ def _sampling(job: Job, mesh: Mesh) -> dict[str, Lowered]:
       state,
       prefix,
       number,
+      source,
+      word_starts,
       draw,
       ends,
       number,

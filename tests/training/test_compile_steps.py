@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jaxtyping
 import pytest
 
 from consensus_jax import partitioning
@@ -39,6 +40,18 @@ def test_a_training_step_takes_state_and_batch(kind):
   assert step.inputs['batch'] == rows
   given = jax.tree.leaves(step.lowered.args_info)
   assert {leaf.shape for leaf in given} >= {(8, 32), (6, 64, 32), (64, 32)}
+
+
+def test_sampling_takes_parameters_and_caches(monkeypatch):
+  # Shapes stand for arrays here.
+  monkeypatch.setattr(jaxtyping.config, 'jaxtyping_disable', True)
+  job = Job(kind='sample', model=MODEL, length=32, candidates=8, max_tokens=16)
+  mesh = partitioning.make_mesh(data=2, fsdp=2, tensor=2)
+  found = compile_steps.lower(job, mesh)
+  assert {*found} == {'prompt', 'token'}
+  parameters = found['prompt'].inputs['parameters']
+  assert parameters == found['token'].inputs['parameters'] > 0
+  assert found['token'].inputs['keys and values'] > 0
 
 
 def test_fewer_layers_are_compiled_one_by_one():
