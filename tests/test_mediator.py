@@ -90,8 +90,6 @@ def check(result, deliberation, settings=BRIEF):
   assert parts <= result.timings['total'] + 0.1
 
 
-@pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'tiny_qwen3'])
-@pytest.mark.parametrize('policy', ['zero_shot', 'few_shot', 'sft'])
 def test_what_decides_on_words_reaches_the_sampler(monkeypatch):
   asked = []
 
@@ -114,6 +112,8 @@ def test_what_decides_on_words_reaches_the_sampler(monkeypatch):
     assert getattr(sampling, field.name) == getattr(settings, field.name)
 
 
+@pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'tiny_qwen3'])
+@pytest.mark.parametrize('policy', ['zero_shot', 'few_shot', 'sft'])
 def test_an_outcome_is_complete(name, policy):
   settings = dataclasses.replace(BRIEF, policy=policy, num_candidates=2)
   model = mediator(name)
