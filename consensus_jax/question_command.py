@@ -8,7 +8,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from consensus_jax import settings
 from consensus_jax.data.arguments import (
   add_out,
   add_seed,
@@ -137,13 +136,7 @@ def _writer(model: Any) -> Any:
   from consensus_jax.inference import sampler
   from consensus_jax.interop.errors import ModelFileError
 
-  default = settings.Settings()
-  sampling = sampler.Sampling(
-    temperature=default.temperature,
-    top_p=default.top_p,
-    top_k=default.top_k,
-    min_p=default.min_p,
-  )
+  sampling = sampler.Sampling(temperature=0.7, top_p=0.95, min_p=0.1)
   room = model.config.max_length - question_generator.MAX_TOKENS
 
   def write_one(prompt: str, seed: int) -> str:

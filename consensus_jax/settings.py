@@ -71,7 +71,7 @@ class Settings:
   policy: Policy | None = None
   num_candidates: int = 16
   max_tokens: int = 160
-  temperature: float | int = 0.7
+  temperature: float | int = 0.3
   top_p: float | int = 0.95
   top_k: int | None = None
   min_p: float | int = 0.1

@@ -73,7 +73,6 @@ def test_new_questions_are_written(model, written, tmp_path, capsys):
   assert prompt.endswith('Question:') and prompt.count('Question:') == 11
   assert how['num_candidates'] == 1 and how['max_tokens'] == 100
   assert how['stop_strings'] == ('\n',)
-  # As a mediator samples, but questions all begin alike.
   sampling = how['sampling']
   assert (sampling.temperature, sampling.top_p) == (0.7, 0.95)
   assert (sampling.top_k, sampling.min_p) == (None, 0.1)
