@@ -1,7 +1,7 @@
 """How the default policy `sft` is made: fine-tuned on consensus statements.
 
 As in Bakker et al. 2022, on good statements in the template in which the policy
-is asked later. The first run learns the close statement of each seed
+is asked later. The first run learns the plain statement of each seed
 deliberation of the train split, those that nobody rated too. In a round after
 it, the policy of the run before writes for groups of its own, and the next run
 also learns the best of what it wrote, again from the model as it came.

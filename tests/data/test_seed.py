@@ -10,7 +10,9 @@ from consensus_jax.data import near_duplicates, seed_deliberations
 from consensus_jax.policy_data import groups, statement_checks
 from consensus_jax.policy_data.words import content
 
-KINDS = ('consensus', 'majority', 'minority', 'vague', 'close')
+KINDS = ('consensus', 'majority', 'minority', 'vague', 'close', 'plain')
+# In the members' own words, and rated by nobody.
+OWN_WORDS = ('close', 'plain')
 BANK = pathlib.Path(__file__).parents[3] / 'shared/data/habermas/questions.json'
 
 
@@ -56,7 +58,7 @@ def test_lengths_are_those_asked_for(seed):
     for member in record.members:
       assert 25 <= len(words(member.opinion)) <= 90, record.id
     for statement in record.statements:
-      least = {'consensus': 50, 'close': 40}.get(statement.id, 20)
+      least = {'consensus': 50, 'close': 40, 'plain': 25}.get(statement.id, 20)
       assert least <= len(words(statement.text)) <= 110, record.id
 
 
@@ -76,27 +78,38 @@ def test_no_statement_copies_an_opinion(seed):
       assert not opinions & runs(statement.text, 9), record.id
 
 
-def test_close_statements_are_in_the_words_of_the_opinions(seed, unrated):
+@pytest.mark.parametrize('kind', OWN_WORDS)
+def test_statements_in_their_own_words_hold_little_else(seed, unrated, kind):
   for record in (*seed, *unrated):
     opinions = [member.opinion for member in record.members]
     said = content(' '.join([record.question.text, *opinions]))
-    close = record.statements[-1]
-    subject = content(close.text)
+    (own,) = (each for each in record.statements if each.id == kind)
+    subject = content(own.text)
     # Two bare sentences have few words of their own.
     least = 0.85 if len(opinions) > 2 else 0.6
     assert len(subject & said) >= least * len(subject), record.id
     for opinion in opinions:
-      assert not runs(opinion, 10) & runs(close.text, 10), record.id
+      assert not runs(opinion, 10) & runs(own.text, 10), record.id
 
 
-def test_close_statements_pass_every_check(seed, unrated):
+@pytest.mark.parametrize('kind', OWN_WORDS)
+def test_statements_in_their_own_words_pass_every_check(seed, unrated, kind):
   for record in (*seed, *unrated):
+    (own,) = (each for each in record.statements if each.id == kind)
     deliberation = groups.deliberation_of(record)
-    found = statement_checks.check(record.statements[-1].text, deliberation)
+    found = statement_checks.check(own.text, deliberation)
     assert found.passed, (record.id, found.failures)
 
 
-def test_unrated_deliberations_have_a_close_statement_alone(seed, unrated):
+def test_plain_statements_are_short(seed, unrated):
+  for record in (*seed, *unrated):
+    (plain,) = (each for each in record.statements if each.id == 'plain')
+    assert len(words(plain.text)) <= 46, record.id
+
+
+def test_unrated_deliberations_have_statements_in_their_own_words_alone(
+  seed, unrated
+):
   assert len({record.id for record in (*seed, *unrated)}) == len(seed) + len(
     unrated
   )
@@ -104,7 +117,7 @@ def test_unrated_deliberations_have_a_close_statement_alone(seed, unrated):
     assert record.source == 'seed'
     assert record.question.split == 'train'
     assert record.question.text.endswith('?')
-    assert [each.id for each in record.statements] == ['close']
+    assert tuple(each.id for each in record.statements) == OWN_WORDS
     assert 30 <= len(words(record.statements[0].text)) <= 90, record.id
     assert 2 <= len(record.members) <= 5
     assert not any(member.judged for member in record.members)
@@ -130,7 +143,8 @@ def test_no_two_texts_share_ten_words_in_a_row(seed, unrated):
   for record in (*seed, *unrated):
     texts = [record.question.text]
     texts += [member.opinion for member in record.members]
-    texts += [statement.text for statement in record.statements]
+    # Plain statements are in few frames, on purpose.
+    texts += [each.text for each in record.statements if each.id != 'plain']
     for run in set.union(*(runs(text, 10) for text in texts)):
       assert homes.setdefault(run, record.id) == record.id, run
 

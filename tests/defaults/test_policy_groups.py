@@ -19,12 +19,12 @@ def sources(monkeypatch, tmp_path):
   return tiny_seed.sources(tmp_path)
 
 
-def test_the_seed_set_is_split_and_only_its_close_statements_learned():
+def test_the_seed_set_is_split_and_only_its_plain_statements_learned():
   records = policy_groups.seed_records()
   assert {*records} == {'train', 'validation', 'ood_test'}
   for part in records.values():
     assert {len(r.statements) for r in part} == {1}
-    assert {r.statements[0].id for r in part} == {'close'}
+    assert {r.statements[0].id for r in part} == {'plain'}
     assert not any(m.agreement for r in part for m in r.members)
   groups.check_apart(
     (*records['train'], *records['validation']), records['ood_test']
