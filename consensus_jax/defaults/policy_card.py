@@ -246,14 +246,20 @@ def _reading(
 
 _WHAT = """\
 It writes candidates of a consensus statement, from a question and the opinions
-of a group: low-rank adapters of a small language model, fine-tuned on consensus
-statements. A reward model then scores its candidates for each member."""
+of a group: low-rank adapters of a small language model, fine-tuned on short
+statements of pieces that members said. A reward model then scores its
+candidates for each member."""
 
 _LIMITS = (
   'English only, and statements of one paragraph for groups of a few people.',
   'Small. It can leave a member out, put words into their mouths, miscount who '
   'said what, or say both sides of a contradiction: a person should read what '
   'it writes before a group is asked about it.',
+  'It takes a few points, and not every member appears. Four of five '
+  'statements that it learned begin with "We differ": it says so where members '
+  'agree, too.',
+  'The reader of its statements was a language model with the questions above, '
+  'and no person.',
   'The checks are rules. They see copies, leaks, lengths and new words, and '
   'no false summary.',
   'All that it learned was written with a language model, whose style it has.',
