@@ -168,9 +168,9 @@ def sample(
   capacity = round_up(max_tokens, 32)
   ends = jnp.asarray(tokenizer.eos_ids, jnp.int32)
   # No token is as large as the padding, so that nothing copies it.
-  source = np.full(length, _PADDING, np.int32)
-  source[: len(prompt)] = prompt
-  source = jnp.asarray(source)
+  padded = np.full(length, _PADDING, np.int32)
+  padded[: len(prompt)] = prompt
+  source = jnp.asarray(padded)
   starts = np.zeros(config.vocab_size, bool)
   starts[[i for i in tokenizer.word_starts if i < len(starts)]] = True
   word_starts = jnp.asarray(starts)
