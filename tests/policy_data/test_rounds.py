@@ -26,6 +26,7 @@ WRITING = Settings(
   max_tokens=8,
   utility='sigmoid',
   overflow='truncate',
+  temperature=0.7,
   min_p=0.0,
 )
 # What a tiny model writes has one to eight words.
