@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from consensus_jax.inference import filters, ngrams
 from consensus_jax.inference.buckets import bucket, round_up
 from consensus_jax.model.attention import KeyValues
 from consensus_jax.model.config import ModelConfig
@@ -29,11 +30,6 @@ from consensus_jax.tokenizer import Tokenizer
 # Steps between two looks of the host. Stop strings are found up to this late,
 # and what was sampled past one is thrown away.
 _PIECE = 16
-# Draws that the filters may reject before the rows sort their vocabulary:
-# worth a sort, and reached by one row in a thousand if a tenth of the mass
-# passes.
-_MAX_DRAWS = 64
-_VOCAB_BLOCK = 128
 _NEVER = np.iinfo(np.int32).max
 _PADDING = np.iinfo(np.int32).max
 _SENTENCE_END = re.compile(r'[.!?…。！？]["\'”’»)\]]*(?=\s|$)')
@@ -108,7 +104,7 @@ class State:
   log_probs: Float[Array, 'candidates max_tokens']
   done: Bool[Array, 'candidates']
   cache: Any  # own keys and values, in the form of params['layers']
-  repeated: Int[Array, 'candidates max_tokens']  # `_runs` in the tokens
+  repeated: Int[Array, 'candidates max_tokens']  # `ngrams.runs` in the tokens
   copied: Int[Array, 'candidates length']  # and in the prompt
 
 
@@ -290,7 +286,7 @@ def start(params, next_logits, source, draw, ends, *, capacity, greedy):
     done=jnp.isin(token, ends),
     cache=cache,
     repeated=jnp.zeros((candidates, capacity), jnp.int32),
-    copied=_runs(
+    copied=ngrams.runs(
       jnp.zeros((candidates, len(source)), jnp.int32), source, token
     ),
   )
@@ -335,8 +331,8 @@ def decode(
     next_logits = logits(params, x)[:, 0]
     vocab = next_logits.shape[1]
     barred = word_starts & (
-      _would_go_on(state.copied, source, draw.no_copy_ngram_size, vocab)
-      | _would_go_on(
+      ngrams.would_go_on(state.copied, source, draw.no_copy_ngram_size, vocab)
+      | ngrams.would_go_on(
         state.repeated, state.tokens, draw.no_repeat_ngram_size, vocab
       )
     )
@@ -349,34 +345,14 @@ def decode(
       log_probs=state.log_probs.at[:, state.step].set(log_prob),
       done=state.done | jnp.isin(token, ends),
       cache=cache,
-      repeated=_runs(state.repeated, own, token),
-      copied=_runs(state.copied, source, token),
+      repeated=ngrams.runs(state.repeated, own, token),
+      copied=ngrams.runs(state.copied, source, token),
     )
 
   def more(state):
     return (state.step < until) & ~state.done.all()
 
   return jax.lax.while_loop(more, one_step, state)
-
-
-def _runs(runs, text, token):
-  """How many tokens of `text`, up to each place, equal a row's newest tokens.
-
-  Args:
-    runs: the same before the newest token, [rows, length].
-    text: [length] or [rows, length].
-    token: the newest of each row.
-  """
-  longer = 1 + jnp.pad(runs, ((0, 0), (1, 0)))[:, :-1]
-  return jnp.where(text == token[:, None], longer, 0)
-
-
-def _would_go_on(runs, text, size, vocab):
-  """Tokens [rows, vocab] with which `size` or more in a row equal a text's."""
-  following = jnp.broadcast_to(text, runs.shape)[:, 1:]
-  rows = jnp.arange(len(runs))[:, None]
-  none = jnp.zeros((len(runs), vocab), bool)
-  return none.at[rows, following].max(runs[:, :-1] >= size - 1, mode='drop')
 
 
 def _next_token(next_logits, draw, step, greedy, barred=False):
@@ -386,85 +362,9 @@ def _next_token(next_logits, draw, step, greedy, barred=False):
     token = jnp.argmax(allowed, axis=-1).astype(jnp.int32)
   else:
     keys = jax.vmap(lambda key: jax.random.fold_in(key, step))(draw.keys)
-    token = _draw_filtered(allowed / draw.temperature, keys, draw)
+    token = filters.draw_filtered(allowed / draw.temperature, keys, draw)
   chosen = jnp.take_along_axis(next_logits, token[:, None], axis=-1)[:, 0]
   return token, chosen - jax.nn.logsumexp(next_logits, axis=-1)
-
-
-def _draw_filtered(scaled, keys, draw):
-  """Draws from the distribution that the filters leave, without sorting it.
-
-  A token is drawn from the whole distribution and kept if it passes the
-  filters, which takes two sums over the vocabulary; rows whose token does not
-  pass draw again. That is exactly a draw from the filtered distribution.
-  """
-  probs = jax.nn.softmax(scaled, axis=-1)
-  rows, vocab = probs.shape
-  likeliest = probs.max(-1)
-  # Inverse of the cumulative distribution, in two levels.
-  padding = -vocab % _VOCAB_BLOCK
-  blocks = jnp.pad(probs, ((0, 0), (0, padding)))
-  blocks = blocks.reshape(rows, -1, _VOCAB_BLOCK)
-  block_ends = jnp.cumsum(blocks.sum(-1), axis=-1)
-
-  def invert(uniform):
-    target = uniform * block_ends[:, -1]
-    block = _first_above(block_ends, target)
-    before = jnp.take_along_axis(block_ends, block[:, None] - 1, axis=1)[:, 0]
-    inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
-    target = target - jnp.where(block > 0, before, 0)
-    token = _first_above(jnp.cumsum(inside, axis=-1), target)
-    return jnp.minimum(block * _VOCAB_BLOCK + token, vocab - 1)
-
-  def attempt(carry):
-    number, token, accepted = carry
-    uniform = jax.vmap(
-      lambda key: jax.random.uniform(jax.random.fold_in(key, number))
-    )(keys)
-    drawn = invert(uniform)
-    prob = jnp.take_along_axis(probs, drawn[:, None], axis=1)
-    above = probs > prob
-    passes = (jnp.where(above, probs, 0).sum(-1) < draw.top_p) & (
-      above.sum(-1) < draw.top_k
-    )
-    passes &= (prob[:, 0] > 0) & (prob[:, 0] >= draw.min_p * likeliest)
-    return number + 1, jnp.where(accepted, token, drawn), accepted | passes
-
-  def again(carry):
-    number, _, accepted = carry
-    return (number < _MAX_DRAWS) & ~accepted.all()
-
-  first = (0, jnp.zeros((rows,), jnp.int32), jnp.zeros((rows,), bool))
-  _, token, accepted = jax.lax.while_loop(again, attempt, first)
-  return jax.lax.cond(
-    accepted.all(),
-    lambda: token,
-    lambda: jnp.where(accepted, token, _draw_sorted(probs, keys, draw)),
-  )
-
-
-def _draw_sorted(probs, keys, draw):
-  """The same draw at the cost of a sort, however little the filters leave."""
-  tokens = jnp.argsort(-probs, axis=-1)
-  probs = jnp.take_along_axis(probs, tokens, axis=1)
-  # Equal tokens share the place of their first, and the mass before it.
-  place = jax.vmap(lambda row: jnp.searchsorted(-row, -row))(probs)
-  mass = jnp.take_along_axis(jnp.cumsum(probs, -1) - probs, place, axis=1)
-  passes = (mass < draw.top_p) & (place < draw.top_k)
-  passes &= (probs > 0) & (probs >= draw.min_p * probs[:, :1])
-  ends = jnp.cumsum(jnp.where(passes, probs, 0), axis=-1)
-  uniform = jax.vmap(
-    lambda key: jax.random.uniform(jax.random.fold_in(key, _MAX_DRAWS))
-  )(keys)
-  index = _first_above(ends, uniform * ends[:, -1])
-  index = jnp.minimum(index, passes.sum(-1) - 1)
-  return jnp.take_along_axis(tokens, index[:, None], axis=1)[:, 0]
-
-
-def _first_above(cumulative, target):
-  """Index of the first entry above `target`, or, by rounding, the last."""
-  index = (cumulative <= target[:, None]).sum(-1)
-  return jnp.minimum(index, cumulative.shape[-1] - 1).astype(jnp.int32)
 
 
 def _stopped(tokens, tokenizer, stop_strings):
