@@ -12,7 +12,7 @@ def read() -> tuple[JudgedDeliberation, ...]:
 
 
 def read_unrated() -> tuple[JudgedDeliberation, ...]:
-  """Others with a close statement alone, which nobody rated, in order."""
+  """Others, with statements in their members' own words alone, in order."""
   return _read('unrated.jsonl')
 
 

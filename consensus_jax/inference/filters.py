@@ -1,7 +1,10 @@
 """Draws tokens from what temperature and filters leave of a distribution."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
 
 # Draws that the filters may reject before the rows sort their vocabulary:
 # worth a sort, and reached by one row in a thousand if a tenth of the mass
@@ -10,12 +13,19 @@ _MAX_DRAWS = 64
 _VOCAB_BLOCK = 128
 
 
-def draw_filtered(scaled, keys, draw):
+def draw_filtered(
+  scaled: Float[Array, 'rows vocab'], keys: Key[Array, 'rows'], draw: Any
+) -> Int[Array, 'rows']:
   """Draws from the distribution that the filters leave, without sorting it.
 
   A token is drawn from the whole distribution and kept if it passes the
   filters, which takes two sums over the vocabulary; rows whose token does not
   pass draw again. That is exactly a draw from the filtered distribution.
+
+  Args:
+    scaled: logits over the temperature; minus infinity is never drawn.
+    keys: of this step's draws.
+    draw: the `sampler.Draw` that holds `top_p`, `top_k` and `min_p`.
   """
   probs = jax.nn.softmax(scaled, axis=-1)
   rows, vocab = probs.shape

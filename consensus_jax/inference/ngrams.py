@@ -26,7 +26,14 @@ def would_go_on(
   size: Int[Array, ''],
   vocab: int,
 ) -> Bool[Array, 'rows vocab']:
-  """Tokens with which `size` or more in a row equal a text's, from `runs`."""
+  """Tokens with which `size` or more in a row would equal a text's.
+
+  Args:
+    found: `runs` in the text.
+    text: one for all rows, or one of each; tokens beyond `vocab` are none.
+    size: of a run, at least 2.
+    vocab: how many tokens there are.
+  """
   following = jnp.broadcast_to(text, found.shape)[:, 1:]
   rows = jnp.arange(len(found))[:, None]
   none = jnp.zeros((len(found), vocab), bool)
