@@ -35,6 +35,7 @@ from consensus_jax.settings import (
 )
 from consensus_jax.social_choice.aggregate import Aggregation, aggregate
 from consensus_jax.social_choice.utilities import UtilityMap
+from consensus_jax.strict_json import unreadable
 
 Report = Callable[[Progress], None]
 
@@ -191,12 +192,13 @@ class Mediator:
       )
     except FloatingPointError as error:
       raise ModelFileError(policy.name, str(error)) from error
-    # A policy may write nothing. That is no statement, and stays empty.
+    # A policy may write nothing, or what no file may hold. Neither is a
+    # statement.
     opening = prompts.opening(policy.tokenizer, asked)
     statements = [
-      dataclasses.replace(each, text=opening + each.text)
-      if each.text.strip()
-      else each
+      dataclasses.replace(
+        each, text='' if unreadable(each.text) else opening + each.text
+      )
       for each in samples
     ]
     return statements, truncations
@@ -357,7 +359,7 @@ def _candidate(
   assert utilities is not None, 'members were not read in chunks'
   refused = aggregation.refused[index]
   if not text:
-    refused = 'the model wrote nothing'
+    refused = 'the model wrote nothing readable'
   return Candidate(
     text=each.text.strip(),
     rewards=_numbers(rewards),

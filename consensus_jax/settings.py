@@ -76,7 +76,7 @@ class Settings:
   top_k: int | None = None
   min_p: float | int = 0.1
   no_repeat_ngram_size: int | None = 5
-  no_copy_ngram_size: int | None = 10
+  no_copy_ngram_size: int | None = 14
   rule: Rule = 'isoelastic'
   alpha: float | int = 0.0
   delta: float | int = 2.0

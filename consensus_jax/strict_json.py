@@ -237,6 +237,15 @@ def check_text(value: object, path: Path) -> str:
   return text
 
 
+def unreadable(text: str) -> str:
+  """Why nobody can be asked about a text; '' if they can."""
+  try:
+    check_text(text, ())
+  except InputError as error:
+    return error.message
+  return ''
+
+
 def check_number(value: object, path: Path) -> float:
   """A finite number."""
   if isinstance(value, bool) or not isinstance(value, int | float):

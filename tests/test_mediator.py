@@ -18,6 +18,7 @@ from consensus_jax.deliberation import (
   Opinion,
   Outcome,
 )
+from consensus_jax.inference.sampler import Sample
 from consensus_jax.language_model import LanguageModel
 from consensus_jax.mediator import Mediator
 from consensus_jax.settings import Settings
@@ -276,7 +277,7 @@ def test_a_policy_that_writes_nothing_is_refused_not_ranked():
   check(result, GIVEN)
   for candidate in result.candidates[:3]:
     assert candidate.text == '' and candidate.num_tokens == 0
-    assert candidate.refused == 'the model wrote nothing'
+    assert candidate.refused == 'the model wrote nothing readable'
     assert candidate.rank is None and candidate.welfare is None
     assert candidate.rewards == (None,) * 3
     assert candidate.finish_reason == 'stop'
@@ -285,6 +286,16 @@ def test_a_policy_that_writes_nothing_is_refused_not_ranked():
   result = Mediator(silent, mediator().policy).mediate(BUSES, BRIEF)
   assert result.consensus is None
   assert Outcome.from_json(result.to_json()) == result
+
+
+def test_what_no_file_may_hold_is_no_statement(monkeypatch):
+  texts = ('One \0 two.', 'We like buses.')
+  samples = [Sample(text, (1, 2), -1.0, 'stop') for text in texts]
+  monkeypatch.setattr('consensus_jax.mediator.sample', lambda *_, **__: samples)
+  outcome = mediator().mediate(BUSES, BRIEF)
+  assert [bool(each.text) for each in outcome.candidates] == [False, True]
+  assert outcome.consensus == 1
+  assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
 
 
 def test_a_nan_reward_refuses_that_candidate_alone():

@@ -33,9 +33,9 @@ from consensus_jax.evaluation.outcome_runs import Report, run_all
 from consensus_jax.evaluation.statistics import Bootstrap, Estimate
 from consensus_jax.mediator import Mediator
 from consensus_jax.policy_data.groups import Groups, deliberation_of
-from consensus_jax.policy_data.statement_checks import LIMITS, check, unreadable
+from consensus_jax.policy_data.statement_checks import LIMITS, check
 from consensus_jax.settings import WRITING, Settings
-from consensus_jax.strict_json import InputError
+from consensus_jax.strict_json import InputError, unreadable
 
 SCHEMA = 'consensus_jax/policy_report/v1'
 

@@ -32,14 +32,9 @@ from consensus_jax.policy_data.groups import (
   deliberation_of,
   without_statements,
 )
-from consensus_jax.policy_data.statement_checks import (
-  LIMITS,
-  Limits,
-  check,
-  unreadable,
-)
+from consensus_jax.policy_data.statement_checks import LIMITS, Limits, check
 from consensus_jax.settings import WRITING, Settings
-from consensus_jax.strict_json import InputError
+from consensus_jax.strict_json import InputError, unreadable
 
 SOURCE = 'rounds'
 # As the fine-tuned policy will be asked; longer than its statements are.

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from consensus_jax import prompts, strict_json
+from consensus_jax import prompts
 from consensus_jax.deliberation import Deliberation
 from consensus_jax.policy_data.words import (
   content,
@@ -194,15 +194,6 @@ def check(
       for name, value in numbers.items()
     )
   )
-
-
-def unreadable(text: str) -> str:
-  """Why nobody can be asked about a text; '' if they can."""
-  try:
-    strict_json.check_text(text, ())
-  except strict_json.InputError as error:
-    return error.message
-  return ''
 
 
 def measure(statement: str, deliberation: Deliberation) -> dict[str, float]:
