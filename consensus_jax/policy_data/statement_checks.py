@@ -202,6 +202,8 @@ def measure(statement: str, deliberation: Deliberation) -> dict[str, float]:
   opinions = [opinion.text for opinion in deliberation.opinions]
   said = [deliberation.question, *opinions]
   own, others = words(text), [words(opinion) for opinion in opinions]
+  # Who names the question copies nobody, though an opinion may repeat it.
+  asked = words(deliberation.question)
   known = frozenset().union(*map(content, said))
   subject = content(text)
   numbers = {
@@ -212,11 +214,11 @@ def measure(statement: str, deliberation: Deliberation) -> dict[str, float]:
     'singular_words': sum(word in _SINGULAR for word in own),
     'leaked_phrases': leaked_phrases(text, said),
     'leaked_runs': leaked_runs(own, said),
-    'copied_run': max(longest_run(own, other) for other in others),
+    'copied_run': max(longest_run(own, other, asked) for other in others),
     'copied_share': max(
-      share_of_runs(own, [other], _RUN_OF_SHARE) for other in others
+      share_of_runs(own, [other], _RUN_OF_SHARE, asked) for other in others
     ),
-    'copied_share_of_all': share_of_runs(own, others, _RUN_OF_SHARE),
+    'copied_share_of_all': share_of_runs(own, others, _RUN_OF_SHARE, asked),
     'grounded': len(subject & known) / max(len(subject), 1),
     'new_numbers': len(figures(text) - _all_figures(said)),
     'new_names': len(new_names(text, said)),

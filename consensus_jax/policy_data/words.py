@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 Run = tuple[str, ...]
 
+# So many words in a row are one text's, and not anybody's.
+_NAMED = 3
+
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
 _APOSTROPHES = str.maketrans('’‘ʼ', "'''")
 _SENTENCE_END = re.compile(r'(?<=[.!?…])["\'”’)\]]*\s+')
@@ -108,18 +111,42 @@ def runs(own: Sequence[str], length: int) -> list[Run]:
   return [tuple(own[i : i + length]) for i in range(len(own) - length + 1)]
 
 
-def longest_run(one: Sequence[str], other: Sequence[str]) -> int:
-  """Words of the longest run that two texts have in common."""
+def longest_run(
+  one: Sequence[str], other: Sequence[str], apart: Sequence[str] = ()
+) -> int:
+  """Words of the longest run that two texts have in common.
+
+  Args:
+    one: the words of a text.
+    other: those of another.
+    apart: of a third; a run that holds three words in a row of it does not
+      count.
+  """
+  named = {*runs(apart, _NAMED)}
   length = 0
-  while {*runs(one, length + 1)} & {*runs(other, length + 1)}:
+  while any(
+    named.isdisjoint(runs(run, _NAMED))
+    for run in {*runs(one, length + 1)} & {*runs(other, length + 1)}
+  ):
     length += 1
   return length
 
 
 def share_of_runs(
-  own: Sequence[str], others: Iterable[Sequence[str]], length: int
+  own: Sequence[str],
+  others: Iterable[Sequence[str]],
+  length: int,
+  apart: Sequence[str] = (),
 ) -> float:
-  """The share of a text's runs that occur in any of the others; 0 if none."""
+  """The share of a text's runs that occur in any of the others; 0 if none.
+
+  Args:
+    own: the words of the text.
+    others: those of each of the others.
+    length: of a run.
+    apart: the words of a text whose runs do not count.
+  """
   mine = runs(own, length)
   theirs = {run for other in others for run in runs(other, length)}
+  theirs -= {*runs(apart, length)}
   return sum(run in theirs for run in mine) / max(len(mine), 1)

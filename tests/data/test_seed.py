@@ -13,6 +13,10 @@ from consensus_jax.policy_data.words import content
 KINDS = ('consensus', 'majority', 'minority', 'vague', 'close', 'plain')
 # In the members' own words, and rated by nobody.
 OWN_WORDS = ('close', 'plain')
+# The most words in a row that such a statement shares with an opinion.
+LONGEST_RUN = {'close': 9, 'plain': 12}
+# What a plain statement says between the members' words.
+JOINING = content('We have different ideas about this. Some of us add that.')
 BANK = pathlib.Path(__file__).parents[3] / 'shared/data/habermas/questions.json'
 
 
@@ -84,12 +88,13 @@ def test_statements_in_their_own_words_hold_little_else(seed, unrated, kind):
     opinions = [member.opinion for member in record.members]
     said = content(' '.join([record.question.text, *opinions]))
     (own,) = (each for each in record.statements if each.id == kind)
-    subject = content(own.text)
+    subject = content(own.text) - (JOINING if kind == 'plain' else set())
     # Two bare sentences have few words of their own.
     least = 0.85 if len(opinions) > 2 else 0.6
     assert len(subject & said) >= least * len(subject), record.id
+    length = LONGEST_RUN[kind] + 1
     for opinion in opinions:
-      assert not runs(opinion, 10) & runs(own.text, 10), record.id
+      assert not runs(opinion, length) & runs(own.text, length), record.id
 
 
 @pytest.mark.parametrize('kind', OWN_WORDS)
@@ -104,7 +109,7 @@ def test_statements_in_their_own_words_pass_every_check(seed, unrated, kind):
 def test_plain_statements_are_short(seed, unrated):
   for record in (*seed, *unrated):
     (plain,) = (each for each in record.statements if each.id == 'plain')
-    assert len(words(plain.text)) <= 46, record.id
+    assert len(words(plain.text)) <= 56, record.id
 
 
 def test_unrated_deliberations_have_statements_in_their_own_words_alone(

@@ -97,6 +97,25 @@ def test_what_people_said_is_no_fault():
   assert not failures(GOOD.replace('Mondays', 'Mondays and at Christmas'))
 
 
+def test_naming_the_question_copies_nobody():
+  asked = 'the council should pay for a night bus to every village in winter'
+  bare = dataclasses.replace(
+    LIBRARY,
+    question='Do you agree that ' + asked + '?',
+    opinions=(
+      Opinion('a', asked.capitalize() + '.'),
+      Opinion('b', 'It should not, as the roads are empty then.'),
+    ),
+  )
+  text = (
+    f'We differ on whether {asked}. Some of us say that it should. Others say '
+    'that the roads are empty. We have not settled this.'
+  )
+  assert not failures(text, bare)
+  other = dataclasses.replace(bare, question='What about buses in winter?')
+  assert failures(text, other) == {'copied_run', 'copied_share'}
+
+
 def test_a_group_that_speaks_of_juries_may_do_so():
   opinion = dataclasses.replace(
     LIBRARY.opinions[0], text="Let a citizen's jury decide, as before."

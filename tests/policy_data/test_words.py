@@ -66,3 +66,21 @@ def test_a_share_of_runs_counts_them_one_by_one(own, others, length):
   found = [r for r in mine if any(r in words.runs(o, length) for o in others)]
   share = words.share_of_runs(own, others, length)
   assert share == (len(found) / len(mine) if mine else 0)
+
+
+@given(SHORT, SHORT, SHORT)
+def test_runs_of_a_text_apart_do_not_count(one, other, apart):
+  length = words.longest_run(one, other, apart)
+  barred = {*words.runs(apart, 3)}
+  common = [
+    one[i : i + n]
+    for n in range(len(one) + 1)
+    for i in range(len(one) - n + 1)
+    if tuple(one[i : i + n]) in words.runs(other, n)
+  ]
+  left = [run for run in common if barred.isdisjoint(words.runs(run, 3))]
+  assert length == max(map(len, left), default=0)
+  share = words.share_of_runs(one, [other], 3, apart)
+  left = [run for run in words.runs(one, 3) if run not in barred]
+  found = sum(run in words.runs(other, 3) for run in left)
+  assert share * max(len(words.runs(one, 3)), 1) == pytest.approx(found)
