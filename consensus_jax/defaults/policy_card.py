@@ -247,7 +247,7 @@ def _reading(
 _WHAT = """\
 It writes candidates of a consensus statement, from a question and the opinions
 of a group: low-rank adapters of a small language model, fine-tuned on short
-statements of pieces that members said. A reward model then scores its
+statements of clauses that members said. A reward model then scores its
 candidates for each member."""
 
 _LIMITS = (
