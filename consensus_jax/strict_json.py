@@ -238,7 +238,7 @@ def check_text(value: object, path: Path) -> str:
 
 
 def unreadable(text: str) -> str:
-  """Why nobody can be asked about a text; '' if they can."""
+  """Why no file may hold a text, or it says nothing; '' if it is fine."""
   try:
     check_text(text, ())
   except InputError as error:

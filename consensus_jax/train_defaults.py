@@ -15,7 +15,7 @@ _PARTS = (
   *('policy', 'policy_card'),
 )
 # Held-out groups that policies are compared on.
-_NUM_GROUPS = 40
+_NUM_GROUPS = 80
 # That each policy writes for a group, of which the best takes part too.
 _NUM_CANDIDATES = 16
 

@@ -255,6 +255,8 @@ _LIMITS = (
   'Small. It can leave a member out, put words into their mouths, miscount who '
   'said what, or say both sides of a contradiction: a person should read what '
   'it writes before a group is asked about it.',
+  'A clause may mean something else once it stands alone: a doubt, a condition '
+  'or irony is lost.',
   'It takes a few points, and not every member appears. Four of five '
   'statements that it learned begin with "We differ": it says so where members '
   'agree, too.',

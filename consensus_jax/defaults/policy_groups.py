@@ -19,7 +19,7 @@ from consensus_jax.policy_data import groups
 from consensus_jax.policy_data.groups import Groups
 from consensus_jax.strict_json import InputError
 
-# Of the statements of a seed deliberation, the one that keeps to what its
+# Of the statements of a seed deliberation, the one of whole clauses that its
 # members said. A model as small as the embedded one that learns to paraphrase
 # learns to invent.
 LEARNED = 'plain'

@@ -43,7 +43,7 @@ LIMITS: Limits = MappingProxyType(
     'singular_words': (0, 0),
     'leaked_phrases': (0, 0),
     'leaked_runs': (0, 0),
-    # The longest run that a seed statement shares with an opinion is 8 words.
+    # The longest run that a seed consensus shares with an opinion is 8 words.
     # Two of the three published consensus statements have runs of 9 and 10.
     'copied_run': (0, 12),
     'copied_share': (0, 0.3),

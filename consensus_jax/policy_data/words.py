@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 Run = tuple[str, ...]
 
-# So many words in a row are one text's, and not anybody's.
+# A run that shares so many words in a row with a third text is that text's.
 _NAMED = 3
 
 _WORD = re.compile(r"\w+(?:['-]\w+)*")
@@ -144,7 +144,8 @@ def share_of_runs(
     own: the words of the text.
     others: those of each of the others.
     length: of a run.
-    apart: the words of a text whose runs do not count.
+    apart: the words of a text whose runs never count as shared; they stay
+      among the text's own.
   """
   mine = runs(own, length)
   theirs = {run for other in others for run in runs(other, length)}
