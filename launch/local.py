@@ -167,8 +167,11 @@ def _wait(processes: list[subprocess.Popen], *, alike: bool) -> int:
   deadline = None
   open_ones = dict(enumerate(processes))
   while open_ones:
-    for index, process in list(open_ones.items()):
-      code = process.poll()
+    ended = {index: process.poll() for index, process in open_ones.items()}
+    # Who was ended by a signal first: others fail because it is gone.
+    for index, code in sorted(
+      ended.items(), key=lambda each: (each[1] or 0) >= 0
+    ):
       if code is None:
         continue
       del open_ones[index]

@@ -197,6 +197,18 @@ def test_the_first_failure_is_what_the_job_ends_with(capfd):
   assert local._run_all([python('0'), python('0')], alike=True) == 0
 
 
+def test_who_was_killed_is_named_before_who_failed_for_it():
+  told = [
+    python('raise SystemExit(5)'),
+    python('import os; os.kill(os.getpid(), 9)'),
+  ]
+  processes = [subprocess.Popen(argv) for argv, _ in told]
+  for process in processes:
+    # Both are over before anybody looks, and still to be polled.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+  assert local._wait(processes, alike=True) == 128 + signal.SIGKILL
+
+
 def test_one_that_does_not_notice_is_killed(monkeypatch, capfd):
   monkeypatch.setattr(local, '_GRACE_SECONDS', 0.2)
   told = [python('import time; time.sleep(60)'), python('raise SystemExit(3)')]
