@@ -9,11 +9,12 @@
 # group's ranking (Bakker et al.,
 # [arXiv:2211.15006](https://arxiv.org/abs/2211.15006)).
 #
-# The model that ships is small, so that this runs anywhere. It repeats
-# clauses that people said behind words that only join, and does not weigh
-# arguments: read every candidate before you believe the ranking. It leaves
-# members out and may drop a doubt or a condition. Use it to see how the parts fit together, not to settle a dispute. A
-# larger model goes into `Mediator.from_pretrained(path)`.
+# The model that ships is small, so that this runs anywhere. It repeats clauses
+# that people said behind words that only join, and does not weigh arguments:
+# read every candidate before you believe the ranking. It leaves members out and
+# may drop a doubt or a condition. Use it to see how the parts fit together, not
+# to settle a dispute. A larger model goes into
+# `Mediator.from_pretrained(path)`.
 #
 # What you type stays in this runtime: nothing is sent anywhere.
 

@@ -15,7 +15,7 @@ from consensus_jax.policy_data.policy_report import Contestant
 from consensus_jax.settings import Settings
 from consensus_jax.strict_json import InputError
 
-BRIEF = Settings(max_tokens=6, utility='sigmoid')
+BRIEF = Settings(max_tokens=6, utility='sigmoid', min_p=0.0)
 GROUPS = (
   group('Ayr'),
   group('Bath'),
