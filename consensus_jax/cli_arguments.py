@@ -206,7 +206,7 @@ def _add_writing(verb) -> None:
     (
       'no_copy_ngram_size',
       int,
-      'likewise for so many in a row of the prompt, opinions included',
+      'likewise for so many in a row of the prompt, its question apart',
     ),
   ):
     _add_setting(verb, name, type=kind, metavar='N', help=text)

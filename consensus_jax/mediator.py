@@ -186,6 +186,9 @@ class Mediator:
           no_copy_ngram_size=settings.no_copy_ngram_size,
         ),
         seed=settings.seed,
+        free_to_copy=policy.tokenizer.encode(
+          f' {prompts.one_line(deliberation.question)}'
+        ),
         stop_strings=prompts.STOP_STRINGS,
         whole_sentences=True,
         progress=_counting(progress, 'generate'),

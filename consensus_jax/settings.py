@@ -51,7 +51,7 @@ class Settings:
     no_repeat_ngram_size: a statement that says so many tokens in a row a second
       time goes on with another word than the first time; None lets it.
     no_copy_ngram_size: likewise if it copies so many in a row from the prompt,
-      opinions included.
+      opinions included, its question apart.
     rule: how the group's ranking comes about.
     alpha: aversion to inequality of the rule 'isoelastic', in [0, inf]: 0 is
       utilitarian, 1 Bernoulli-Nash, inf Rawlsian.

@@ -94,8 +94,8 @@ def check(result, deliberation, settings=BRIEF):
 def test_what_decides_on_words_reaches_the_sampler(monkeypatch):
   asked = []
 
-  def no_statement(*_, sampling, **__):
-    asked.append(sampling)
+  def no_statement(*_, sampling, free_to_copy, **__):
+    asked.append((sampling, free_to_copy))
     return []
 
   monkeypatch.setattr('consensus_jax.mediator.sample', no_statement)
@@ -107,10 +107,13 @@ def test_what_decides_on_words_reaches_the_sampler(monkeypatch):
     no_repeat_ngram_size=4,
     no_copy_ngram_size=9,
   )
-  mediator().write(BUSES, settings)
-  (sampling,) = asked
+  model = mediator()
+  model.write(BUSES, settings)
+  ((sampling, free_to_copy),) = asked
   for field in dataclasses.fields(sampling):
     assert getattr(sampling, field.name) == getattr(settings, field.name)
+  copied = model.policy.tokenizer.decode(free_to_copy)
+  assert copied.strip() == BUSES.question
 
 
 @pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'tiny_qwen3'])

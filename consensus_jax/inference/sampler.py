@@ -51,7 +51,8 @@ class Sampling:
     no_repeat_ngram_size: bars words that begin where so many tokens in a row
       of the same text would come again; None bars none. Whatever goes on with
       a word or a number, or ends a text, is never barred.
-    no_copy_ngram_size: the same for tokens in a row of the prompt.
+    no_copy_ngram_size: the same for tokens in a row of the prompt, apart from
+      what `sample` is told is free to copy.
   """
 
   temperature: float = 1.0
@@ -118,6 +119,7 @@ def sample(
   max_tokens: int,
   sampling: Sampling,
   seed: int,
+  free_to_copy: Sequence[int] = (),
   stop_strings: Sequence[str] = (),
   whole_sentences: bool = False,
   progress: Callable[[int, int], None] | None = None,
@@ -133,6 +135,7 @@ def sample(
     max_tokens: the most tokens each may have.
     sampling: temperature and filters.
     seed: of every random draw.
+    free_to_copy: tokens of which any run may be copied, such as a question's.
     stop_strings: a text ends before the first of these that it contains,
       white space at its beginning aside.
     whole_sentences: whether a text that reaches `max_tokens` is cut after its
@@ -163,10 +166,7 @@ def sample(
   # a little share one compilation; the true budget ends the loop.
   capacity = round_up(max_tokens, 32)
   ends = jnp.asarray(tokenizer.eos_ids, jnp.int32)
-  # No token is as large as the padding, so that nothing copies it.
-  padded = np.full(length, _PADDING, np.int32)
-  padded[: len(prompt)] = prompt
-  source = jnp.asarray(padded)
+  source = _source(prompt, length, free_to_copy, sampling.no_copy_ngram_size)
   starts = np.zeros(config.vocab_size, bool)
   starts[[i for i in tokenizer.word_starts if i < len(starts)]] = True
   word_starts = jnp.asarray(starts)
@@ -203,6 +203,22 @@ def sample(
     _finish(row, log_probs[i], tokenizer, stop_strings, whole_sentences)
     for i, row in enumerate(np.asarray(state.tokens)[:, :step].tolist())
   ]
+
+
+def _source(prompt, length, free, size):
+  """The prompt as texts are compared with, padded.
+
+  No token is as large as the padding, so that nothing copies it. It stands also
+  where a run of `size` ends that is free: what is copied counts from there.
+  """
+  source = np.full(length, _PADDING, np.int32)
+  source[: len(prompt)] = prompt
+  if size and len(free) >= size:
+    runs = {tuple(free[i : i + size]) for i in range(len(free) - size + 1)}
+    for end in range(size, len(prompt) + 1):
+      if tuple(prompt[end - size : end]) in runs:
+        source[end - 1] = _PADDING
+  return jnp.asarray(source)
 
 
 @functools.partial(jax.jit, static_argnames='config')

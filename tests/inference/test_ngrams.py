@@ -26,7 +26,7 @@ def tokenizer(word_starts):
   return found
 
 
-def draw(prompt, sampling, *, word_starts=EVERY, number=1, length=60):
+def draw(prompt, sampling, *, word_starts=EVERY, number=1, length=60, free=()):
   """Tokens of each text of the model, whose next token the last one decides."""
   config, params = tiny_models.markov(LOGITS)
   samples = sample(
@@ -38,6 +38,7 @@ def draw(prompt, sampling, *, word_starts=EVERY, number=1, length=60):
     max_tokens=length,
     sampling=sampling,
     seed=2,
+    free_to_copy=free,
   )
   return [each.tokens for each in samples]
 
@@ -62,6 +63,19 @@ def barred(prompt, own, repeat, copy):
   return found
 
 
+def follow(own, last, prompt, repeat, copy, word_starts):
+  """How often the likeliest token was barred; each is the likeliest not so."""
+  hits = 0
+  for place, token in enumerate(own):
+    held = barred(prompt, own[:place], repeat, copy) & {*word_starts}
+    allowed = LOGITS[last].copy()
+    hits += int(allowed.argmax()) in held
+    allowed[[*held]] = -np.inf
+    assert token == allowed.argmax()
+    last = token
+  return hits
+
+
 def circle(length=40):
   """What the model says of itself, as people might have said it before."""
   return list(draw([3], greedy(), length=length)[0])
@@ -77,14 +91,7 @@ def test_the_likeliest_word_that_is_not_barred_comes(
 ):
   prompt = circle(length)
   (own,) = draw(prompt, greedy(repeat, copy), word_starts=word_starts)
-  last, hits = prompt[-1], 0
-  for place, token in enumerate(own):
-    held = barred(prompt, own[:place], repeat, copy) & {*word_starts}
-    allowed = LOGITS[last].copy()
-    hits += int(allowed.argmax()) in held
-    allowed[[*held]] = -np.inf
-    assert token == allowed.argmax()
-    last = token
+  hits = follow(own, prompt[-1], prompt, repeat, copy, word_starts)
   # The bars did something, where there was anything to copy.
   assert hits or (repeat is None and length == 1)
 
@@ -105,6 +112,30 @@ def test_what_is_drawn_neither_repeats_nor_copies():
     Sampling(temperature=0.5, no_repeat_ngram_size=3, no_copy_ngram_size=4)
   )
   assert min(free) > 0 and held == (0, 0)
+
+
+def test_a_question_is_free_to_copy():
+  prompt, size = circle(), 4
+  unbarred = draw(prompt, greedy())
+  assert draw(prompt, greedy(copy=size)) != unbarred
+  assert draw(prompt, greedy(copy=size), free=prompt) == unbarred
+  # A run shorter than what is barred frees nothing.
+  short = draw(prompt, greedy(copy=size), free=prompt[: size - 1])
+  assert short == draw(prompt, greedy(copy=size))
+
+
+@pytest.mark.parametrize('start, end', [(0, 12), (9, 23), (30, 40)])
+def test_what_is_copied_counts_from_what_is_free(start, end):
+  prompt, size = circle(), 5
+  free = prompt[start:end]
+  runs = {*ngrams(free, size)}
+  compared = [
+    None if tuple(prompt[max(i - size + 1, 0) : i + 1]) in runs else token
+    for i, token in enumerate(prompt)
+  ]
+  (own,) = draw(prompt, greedy(copy=size), free=free)
+  assert None in compared
+  assert follow(own, prompt[-1], compared, None, size, EVERY)
 
 
 def test_what_goes_on_with_a_word_is_free():
