@@ -31,6 +31,8 @@ from consensus_jax.tokenizer import Tokenizer
 # and what was sampled past one is thrown away.
 _PIECE = 16
 _NEVER = np.iinfo(np.int32).max
+# So many tokens in a row of a question name it, in an opinion as well.
+_FREE_RUN = 4
 _PADDING = np.iinfo(np.int32).max
 _SENTENCE_END = re.compile(r'[.!?…。！？]["\'”’»)\]]*(?=\s|$)')
 
@@ -135,7 +137,8 @@ def sample(
     max_tokens: the most tokens each may have.
     sampling: temperature and filters.
     seed: of every random draw.
-    free_to_copy: tokens of which any run may be copied, such as a question's.
+    free_to_copy: tokens, such as a question's; a run of the prompt that holds
+      four in a row of them may be copied.
     stop_strings: a text ends before the first of these that it contains,
       white space at its beginning aside.
     whole_sentences: whether a text that reaches `max_tokens` is cut after its
@@ -209,15 +212,15 @@ def _source(prompt, length, free, size):
   """The prompt as texts are compared with, padded.
 
   No token is as large as the padding, so that nothing copies it. It stands also
-  where a run of `size` ends that is free: what is copied counts from there.
+  where a run ends that is free: what is copied counts from there.
   """
   source = np.full(length, _PADDING, np.int32)
   source[: len(prompt)] = prompt
-  if size and len(free) >= size:
-    runs = {tuple(free[i : i + size]) for i in range(len(free) - size + 1)}
-    for end in range(size, len(prompt) + 1):
-      if tuple(prompt[end - size : end]) in runs:
-        source[end - 1] = _PADDING
+  size = min(size or _FREE_RUN, _FREE_RUN)
+  runs = {tuple(free[i : i + size]) for i in range(len(free) - size + 1)}
+  for end in range(size, len(prompt) + 1):
+    if tuple(prompt[end - size : end]) in runs:
+      source[end - 1] = _PADDING
   return jnp.asarray(source)
 
 
