@@ -137,8 +137,9 @@ def sample(
     max_tokens: the most tokens each may have.
     sampling: temperature and filters.
     seed: of every random draw.
-    free_to_copy: tokens, such as a question's; a run of the prompt that holds
-      four in a row of them may be copied.
+    free_to_copy: tokens, such as a question's. Where the prompt has four in a
+      row of them (or `no_copy_ngram_size`, if fewer), what is copied counts
+      anew after the last.
     stop_strings: a text ends before the first of these that it contains,
       white space at its beginning aside.
     whole_sentences: whether a text that reaches `max_tokens` is cut after its
@@ -211,8 +212,8 @@ def sample(
 def _source(prompt, length, free, size):
   """The prompt as texts are compared with, padded.
 
-  No token is as large as the padding, so that nothing copies it. It stands also
-  where a run ends that is free: what is copied counts from there.
+  No token is as large as the padding, so that nothing copies it. It also takes
+  the place of the last token of each free run: what is copied counts anew then.
   """
   source = np.full(length, _PADDING, np.int32)
   source[: len(prompt)] = prompt

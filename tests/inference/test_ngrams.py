@@ -114,14 +114,16 @@ def test_what_is_drawn_neither_repeats_nor_copies():
   assert min(free) > 0 and held == (0, 0)
 
 
-def test_a_question_is_free_to_copy():
-  prompt, size = circle(), 4
+@pytest.mark.parametrize('size', [2, 3, 4, 7])
+def test_a_question_is_free_to_copy(size):
+  prompt = circle()
   unbarred = draw(prompt, greedy())
-  assert draw(prompt, greedy(copy=size)) != unbarred
+  held = draw(prompt, greedy(copy=size))
+  assert held != unbarred
   assert draw(prompt, greedy(copy=size), free=prompt) == unbarred
-  # A run shorter than what is barred frees nothing.
-  short = draw(prompt, greedy(copy=size), free=prompt[: size - 1])
-  assert short == draw(prompt, greedy(copy=size))
+  # Fewer than four in a row, or than are barred, free nothing.
+  few = prompt[: min(size, 4) - 1]
+  assert draw(prompt, greedy(copy=size), free=few) == held
 
 
 @pytest.mark.parametrize('start, end', [(0, 12), (14, 20), (30, 40)])
