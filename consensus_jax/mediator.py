@@ -186,8 +186,8 @@ class Mediator:
           no_copy_ngram_size=settings.no_copy_ngram_size,
         ),
         seed=settings.seed,
-        free_to_copy=policy.tokenizer.encode(
-          f' {prompts.one_line(deliberation.question)}'
+        free_to_copy=prompts.question_ids(
+          deliberation.question, policy.tokenizer
         ),
         stop_strings=prompts.STOP_STRINGS,
         whole_sentences=True,

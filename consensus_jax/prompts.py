@@ -120,6 +120,11 @@ def policy_text(deliberation: Deliberation) -> str:
   return _task(deliberation.question, [o.text for o in deliberation.opinions])
 
 
+def question_ids(question: str, tokenizer: Tokenizer) -> list[int]:
+  """Token ids of a question as a prompt has them, after its heading."""
+  return tokenizer.encode(f' {one_line(question)}')
+
+
 def opening(tokenizer: Tokenizer, policy: str) -> str:
   """The words at the end of a policy's prompt that begin its statement."""
   return CHAT_OPENING if is_chat(tokenizer, policy) else ''

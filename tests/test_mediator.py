@@ -112,8 +112,8 @@ def test_what_decides_on_words_reaches_the_sampler(monkeypatch):
   ((sampling, free_to_copy),) = asked
   for field in dataclasses.fields(sampling):
     assert getattr(sampling, field.name) == getattr(settings, field.name)
-  # In a prompt a space comes before it.
-  assert free_to_copy == model.policy.tokenizer.encode(f' {BUSES.question}')
+  tokenizer = model.policy.tokenizer
+  assert free_to_copy == prompts.question_ids(BUSES.question, tokenizer)
 
 
 @pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'tiny_qwen3'])

@@ -214,6 +214,17 @@ def test_one_line_loses_nothing_but_white_space(text):
   assert prompts.one_line(line) == line
 
 
+@pytest.mark.parametrize('policy', ['zero_shot', 'few_shot', 'sft'])
+@pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'smollm2'])
+def test_a_prompt_has_the_tokens_of_its_question(name, policy):
+  tokenizer = tokenizer_of(name)
+  deliberation = make('Should buses\nbe free in Bath?', ['Yes.', 'No.'])
+  ids = prompts.policy_prompt(deliberation, tokenizer, policy)
+  asked = prompts.question_ids(deliberation.question, tokenizer)
+  runs = [ids[i : i + len(asked)] for i in range(len(ids))]
+  assert runs.count(asked) == 1
+
+
 @pytest.mark.parametrize('name', ['tiny_llama', 'tiny_qwen2', 'smollm2'])
 @given(question=texts, opinions=st.lists(texts, min_size=1, max_size=3))
 @example(worst, [worst, worst])

@@ -1,7 +1,42 @@
 """Runs of tokens that a text says again, as the sampler bars them."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
+
+# No token is as large, so that none equals it.
+PADDING = np.iinfo(np.int32).max
+# So many tokens in a row of a question name it, in an opinion as well.
+_FREE_RUN = 4
+
+
+def source(
+  prompt: Sequence[int],
+  length: int,
+  free: Sequence[int],
+  size: int | None,
+) -> Int[np.ndarray, 'length']:
+  """The prompt as texts are compared with, padded to `length`.
+
+  Padding also takes the place of the last token of each run that is free: what
+  is copied counts anew then.
+
+  Args:
+    prompt: token ids.
+    length: at least that of the prompt.
+    free: tokens, such as a question's.
+    size: of a run that is barred; None if none is.
+  """
+  found = np.full(length, PADDING, np.int32)
+  found[: len(prompt)] = prompt
+  run = min(size or _FREE_RUN, _FREE_RUN)
+  free_runs = {tuple(free[i : i + run]) for i in range(len(free) - run + 1)}
+  for end in range(run, len(prompt) + 1):
+    if tuple(prompt[end - run : end]) in free_runs:
+      found[end - 1] = PADDING
+  return found
 
 
 def runs(

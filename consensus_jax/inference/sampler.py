@@ -31,9 +31,6 @@ from consensus_jax.tokenizer import Tokenizer
 # and what was sampled past one is thrown away.
 _PIECE = 16
 _NEVER = np.iinfo(np.int32).max
-# So many tokens in a row of a question name it, in an opinion as well.
-_FREE_RUN = 4
-_PADDING = np.iinfo(np.int32).max
 _SENTENCE_END = re.compile(r'[.!?…。！？]["\'”’»)\]]*(?=\s|$)')
 
 
@@ -170,7 +167,9 @@ def sample(
   # a little share one compilation; the true budget ends the loop.
   capacity = round_up(max_tokens, 32)
   ends = jnp.asarray(tokenizer.eos_ids, jnp.int32)
-  source = _source(prompt, length, free_to_copy, sampling.no_copy_ngram_size)
+  source = jnp.asarray(
+    ngrams.source(prompt, length, free_to_copy, sampling.no_copy_ngram_size)
+  )
   starts = np.zeros(config.vocab_size, bool)
   starts[[i for i in tokenizer.word_starts if i < len(starts)]] = True
   word_starts = jnp.asarray(starts)
@@ -207,22 +206,6 @@ def sample(
     _finish(row, log_probs[i], tokenizer, stop_strings, whole_sentences)
     for i, row in enumerate(np.asarray(state.tokens)[:, :step].tolist())
   ]
-
-
-def _source(prompt, length, free, size):
-  """The prompt as texts are compared with, padded.
-
-  No token is as large as the padding, so that nothing copies it. It also takes
-  the place of the last token of each free run: what is copied counts anew then.
-  """
-  source = np.full(length, _PADDING, np.int32)
-  source[: len(prompt)] = prompt
-  size = min(size or _FREE_RUN, _FREE_RUN)
-  runs = {tuple(free[i : i + size]) for i in range(len(free) - size + 1)}
-  for end in range(size, len(prompt) + 1):
-    if tuple(prompt[end - size : end]) in runs:
-      source[end - 1] = _PADDING
-  return jnp.asarray(source)
 
 
 @functools.partial(jax.jit, static_argnames='config')
@@ -358,7 +341,7 @@ def decode(
     )
     token, log_prob = _next_token(next_logits, draw, state.step, greedy, barred)
     before = jnp.arange(capacity) < state.step
-    own = jnp.where(before, state.tokens, _PADDING)
+    own = jnp.where(before, state.tokens, ngrams.PADDING)
     return State(
       step=state.step + 1,
       tokens=state.tokens.at[:, state.step].set(token),
