@@ -85,7 +85,8 @@ def evaluation_groups(
   """Groups that policies are compared on, of four sources in turns.
 
   Seed deliberations on topics held out; people of Polis that were kept apart,
-  those of 'validation' too, whom no parameter was learned from; questions of
+  those of 'validation' too, whom no parameter was learned from, each in one
+  group, as an interval takes groups to be independent; questions of
   the bank on topics held out and new ones on known topics; and the published
   deliberations.
 
@@ -103,7 +104,11 @@ def evaluation_groups(
   bank = questions.read(sources.bank)
   apart = _together(sources.people, ('validation', 'iid_test'))
   polis = _polis_groups(
-    apart, num_groups=num_groups, seed=seed, sizes=HELD_OUT_SIZES
+    apart,
+    num_groups=num_groups,
+    seed=seed,
+    sizes=HELD_OUT_SIZES,
+    disjoint=True,
   )
   new_topics, new_questions = (
     groups.question_groups(bank, split=split, num_groups=num_groups, seed=seed)
@@ -171,10 +176,16 @@ def _polis_groups(
   num_groups: int,
   seed: int,
   sizes: Sequence[int] = (3, 4, 5),
+  disjoint: bool = False,
 ) -> Groups:
   """Groups of each conversation in turns, which begin with any."""
   drawn = groups.polis_groups(
-    records, num_groups=num_groups, seed=seed, excluded=Tally(), sizes=sizes
+    records,
+    num_groups=num_groups,
+    seed=seed,
+    excluded=Tally(),
+    sizes=sizes,
+    disjoint=disjoint,
   )
   of_each = itertools.groupby(drawn, key=lambda group: group.question.text)
   pools = [tuple(pool) for _, pool in of_each]

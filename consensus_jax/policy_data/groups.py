@@ -8,10 +8,11 @@ people of one split.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from consensus_jax import strict_json
 from consensus_jax.data import splits
@@ -105,6 +106,7 @@ def polis_groups(
   seed: int,
   excluded: Tally,
   sizes: Sequence[int] = (3, 4, 5),
+  disjoint: bool = False,
   min_words: int = 8,
   max_words: int = 90,
 ) -> Groups:
@@ -117,10 +119,12 @@ def polis_groups(
 
   Args:
     records: conversations, with the people of one split only.
-    num_groups: of each conversation that has enough writers.
+    num_groups: the most groups of a conversation that has enough writers.
     seed: of all draws.
     excluded: counts who is left out, and why.
     sizes: of a group, drawn from these.
+    disjoint: nobody is in two groups, so that groups are independent, and
+      there are as many as there are people for.
     min_words: of an opinion.
     max_words: of an opinion.
 
@@ -140,12 +144,9 @@ def polis_groups(
     rng = random.Random(f'{seed}/{record.id}')
     asked = content(record.question.text)
     subjects = [content(member.opinion) - asked for member in writers]
-    firsts: list[int] = []
-    while len(firsts) < num_groups:
-      firsts += rng.sample(range(len(writers)), len(writers))
-    for number, first in enumerate(firsts[:num_groups]):
-      size = rng.choice(sizes)
-      chosen = _draw_around(first, subjects, size, rng)
+    draw = _draw_apart if disjoint else _draw_in_turns
+    drawn = draw(subjects, sizes, rng)
+    for number, chosen in enumerate(itertools.islice(drawn, num_groups)):
       name = f'{record.id}/group-{seed}-{number}'
       groups.append(
         JudgedDeliberation(
@@ -303,14 +304,36 @@ def _writers(
   return list(writers.values())
 
 
+def _draw_in_turns(
+  subjects: Sequence[frozenset[str]], sizes: Sequence[int], rng: random.Random
+) -> Iterator[list[int]]:
+  """Groups without end, each around the next of all writers."""
+  everyone = range(len(subjects))
+  while True:
+    for first in rng.sample(everyone, len(subjects)):
+      yield _draw_around(first, everyone, subjects, rng.choice(sizes), rng)
+
+
+def _draw_apart(
+  subjects: Sequence[frozenset[str]], sizes: Sequence[int], rng: random.Random
+) -> Iterator[list[int]]:
+  """Groups of different writers, until too few are left."""
+  left = rng.sample(range(len(subjects)), len(subjects))
+  while (size := rng.choice(sizes)) <= len(left):
+    chosen = _draw_around(left[0], left, subjects, size, rng)
+    yield chosen
+    left = [place for place in left if place not in chosen]
+
+
 def _draw_around(
   first: int,
+  writers: Iterable[int],
   subjects: Sequence[frozenset[str]],
   size: int,
   rng: random.Random,
 ) -> list[int]:
-  """A group around one writer, in random order."""
-  others = [place for place in range(len(subjects)) if place != first]
+  """A group around one of the writers, in random order."""
+  others = [place for place in writers if place != first]
   rng.shuffle(others)  # Equally near ones in random order.
   others.sort(
     key=lambda place: -_overlap(subjects[first], subjects[place]),

@@ -51,12 +51,16 @@ def test_groups_to_evaluate_on_are_apart_of_all_sources_and_the_same(sources):
   found = policy_groups.evaluation_groups(sources, num_groups=12)
   order = ['seed', 'polis', 'question_bank', 'habermas']
   assert [r.source for r in found[:4]] == order
-  assert len(found) == 12
+  # Of Ayr four people wrote, of Bath six: one group, and one or two.
+  assert [r.source for r in found].count('polis') in (2, 3)
+  assert [r.source for r in found].count('question_bank') == 4
   assert not any(r.statements for r in found)
   assert {r.question.split for r in found if r.source == 'question_bank'} == {
     'ood_test',
     'iid_test',
   }
+  members = [m.participant for r in found for m in r.members]
+  assert len(members) == len({*members})
   spoken = {
     m.participant for r in found if r.source == 'polis' for m in r.members
   }

@@ -5,6 +5,8 @@ import json
 import pathlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from policy_data import seed_set
 
 from consensus_jax.data import questions
@@ -124,6 +126,29 @@ def test_everyone_has_a_turn_before_one_comes_again():
   found, _ = drawn(num_groups=40, sizes=(2,))
   people = {member.participant for g in found for member in g.members}
   assert len(people) == 40
+
+
+@given(
+  num_writers=st.integers(5, 40),
+  sizes=st.lists(st.integers(2, 5), min_size=1, max_size=3),
+  num_groups=st.integers(1, 30),
+  seed=st.integers(0, 2**32),
+)
+@settings(max_examples=30, deadline=None)
+def test_nobody_is_in_two_disjoint_groups(num_writers, sizes, num_groups, seed):
+  found = groups.polis_groups(
+    [conversation(num_writers)],
+    num_groups=num_groups,
+    seed=seed,
+    excluded=Tally(),
+    sizes=sizes,
+    disjoint=True,
+  )
+  people = [member.participant for g in found for member in g.members]
+  assert len({*people}) == len(people)
+  assert {len(g.members) for g in found} <= {*sizes}
+  left = num_writers - len(people)
+  assert len(found) == num_groups or left < max(sizes)
 
 
 def test_members_speak_of_what_the_first_speaks_of():
