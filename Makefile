@@ -53,7 +53,7 @@ train-defaults: .venv-train/$(STAMP)
 	.venv-train/bin/python -m consensus_jax.train_defaults \
 	  --polis '$(DATA)/polis' --bank '$(DATA)/habermas/questions.json' \
 	  --examples '$(DATA)/habermas/examples.json' --out out/defaults \
-	  --ship consensus_jax/weights --cards docs/models
+	  --ship consensus_jax/weights --cards docs/models $(FLAGS)
 
 # $(1) the folder, $(2) the extras
 define set_up

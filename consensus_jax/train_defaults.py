@@ -4,10 +4,14 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from consensus_jax.data.arguments import note
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import command
+
+if TYPE_CHECKING:
+  from consensus_jax.defaults.train import Recipe
 
 # What is made, in this order.
 _PARTS = (
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     '--max_hours',
     type=float,
     metavar='H',
-    help='do not begin a training that would take two cores longer',
+    help='do not begin if all training would take two cores longer',
   )
   parser.add_argument(
     '--ship',
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     '--readings',
     metavar='FILE',
-    help="JSON of what a reader says of the policy's statements in its card",
+    help="JSON of what readers say of the policy's statements in its card",
   )
   args = parser.parse_args(argv)
   return command.exit_code(lambda: _train(args))
@@ -70,10 +74,11 @@ def _train(args: argparse.Namespace) -> None:
   if unknown := sorted({*parts} - {*_PARTS}):
     raise InputError(f'there is no part {unknown}', field=('--only',))
   out = pathlib.Path(args.out)
-  if recipes := [each for each in train.RECIPES if each.name in parts]:
-    train.train_reward_models(
-      args.polis, args.bank, out, recipes=recipes, max_hours=args.max_hours
-    )
+  recipes = [each for each in train.RECIPES if each.name in parts]
+  _check_files(args, parts)
+  _announce(args, out, recipes, 'policy' in parts)
+  if recipes:
+    train.train_reward_models(args.polis, args.bank, out, recipes=recipes)
   if {*parts} & {*shipped.WEIGHTS, 'reward_card', 'policy_card'}:
     if missing := {*shipped.WEIGHTS} - {*measure.trained(out)}:
       note(f'no reward model ships yet: {sorted(missing)} not trained')
@@ -86,11 +91,57 @@ def _train(args: argparse.Namespace) -> None:
   if 'policy' in parts:
     from consensus_jax.defaults import policy
 
-    trained = policy.train_policy(out / 'policy', max_hours=args.max_hours)
+    trained = policy.train_policy(out / 'policy')
     if args.ship is not None:
       shipped.ship(trained['sft'], pathlib.Path(args.ship, 'policy'))
   if 'policy_card' in parts:
     _compare(args, out)
+
+
+def _check_files(args: argparse.Namespace, parts: Sequence[str]) -> None:
+  """Reads what is needed hours later.
+
+  Raises:
+    InputError: if it is missing, or holds something else.
+  """
+  from consensus_jax.data import questions
+  from consensus_jax.policy_data import groups
+
+  if {'synthetic_b', 'policy_card'} & {*parts}:
+    questions.read(args.bank)
+  if 'policy_card' in parts:
+    groups.read_examples(args.examples)
+    if args.readings is not None and not pathlib.Path(args.readings).is_file():
+      raise InputError('is no file', file=args.readings)
+
+
+def _announce(
+  args: argparse.Namespace,
+  out: pathlib.Path,
+  recipes: 'Sequence[Recipe]',
+  with_policy: bool,
+) -> None:
+  """Says how long two cores take for all that is left to train.
+
+  Raises:
+    InputError: if that is longer than asked.
+  """
+  from consensus_jax.defaults import policy, train
+
+  hours = {}
+  if recipes:
+    hours['reward models'] = train.hours_left(args.polis, out, recipes=recipes)
+  if with_policy:
+    hours['policy'] = policy.hours_left(out / 'policy')
+  for what, number in hours.items():
+    note(f'{what}: about {number:.1f} hours on two cores, less with more')
+  total = sum(hours.values())
+  if args.max_hours is not None and total > args.max_hours:
+    raise InputError(
+      f'would take two cores about {total:.1f} hours, more than '
+      f'{args.max_hours}',
+      field=('--max_hours',),
+    )
 
 
 def _measure(args: argparse.Namespace, out: pathlib.Path) -> None:

@@ -19,7 +19,7 @@ from consensus_jax.data import batches, materialise, progress, record_files
 from consensus_jax.data.arguments import note_all
 from consensus_jax.data.example_settings import ExampleSettings
 from consensus_jax.data.exclusions import Tally
-from consensus_jax.defaults import policy_groups, statement_rows, train
+from consensus_jax.defaults import policy_groups, statement_rows
 from consensus_jax.defaults.policy_groups import Sources
 from consensus_jax.inference import compute
 from consensus_jax.language_model import LanguageModel
@@ -110,7 +110,6 @@ def train_policy(
   *,
   recipe: Recipe = Recipe(),
   after: Rounds | None = None,
-  max_hours: float | None = None,
 ) -> dict[str, pathlib.Path]:
   """Trains the policy, or goes on training it.
 
@@ -118,25 +117,20 @@ def train_policy(
     out: where everything goes.
     recipe: of each run.
     after: rounds that follow the first run, if any.
-    max_hours: refuse to begin what would take two cores longer.
 
   Returns:
     The folder of adapters of each run, 'sft' and 'round_1', 'round_2', ...
 
   Raises:
-    InputError: if the rounds' sources are wrong, or it would take too long.
+    InputError: if the rounds' sources are wrong.
     ModelFileError: if the selector is no model.
   """
   folder = pathlib.Path(out)
   records = policy_groups.seed_records()
-  sets = {
-    name: write_rows(folder, name, records[split], recipe)
-    for name, split in (('sft', 'train'), ('validation', 'validation'))
-  }
+  _write_sets(folder, records, recipe)
   # Both here, so that what is missing is missed before hours of training.
   asked = _groups_of_rounds(after)
   selector = LanguageModel.load(after.selector) if after else None
-  _announce(folder, sets, recipe, after, max_hours)
   trained = {'sft': fine_tune(folder, 'sft', recipe)}
   learned = records['train']
   for number, here in enumerate(asked, 1):
@@ -333,18 +327,31 @@ def _groups_of_rounds(after: Rounds | None) -> list[Groups]:
   ]
 
 
-def _announce(
-  folder: pathlib.Path,
-  sets: Mapping[str, pathlib.Path],
-  recipe: Recipe,
-  after: Rounds | None,
-  max_hours: float | None,
-) -> None:
-  """Says what is left and how long it takes two cores.
+def _write_sets(
+  folder: pathlib.Path, records: Mapping[str, Groups], recipe: Recipe
+) -> dict[str, pathlib.Path]:
+  """Rows of the first run, and of validation."""
+  return {
+    name: write_rows(folder, name, records[split], recipe)
+    for name, split in (('sft', 'train'), ('validation', 'validation'))
+  }
 
-  Raises:
-    InputError: if that is longer than asked.
+
+def hours_left(
+  out: str | pathlib.Path,
+  *,
+  recipe: Recipe = Recipe(),
+  after: Rounds | None = None,
+) -> float:
+  """Hours that two cores take for what is not trained yet.
+
+  Args:
+    out: as in `train_policy`; rows are written there.
+    recipe: of each run.
+    after: rounds that follow the first run, if any.
   """
+  folder = pathlib.Path(out)
+  sets = _write_sets(folder, policy_groups.seed_records(), recipe)
   train_rows, validation_rows = (
     batches.open_examples(sets[name]).num_examples
     for name in ('sft', 'validation')
@@ -363,4 +370,4 @@ def _announce(
         train_rows * recipe.epochs * _SECONDS_STEP
         + validation_rows * evaluations * _SECONDS_EVALUATION
       )
-  train.announce('policy', seconds, max_hours)
+  return seconds / 3600

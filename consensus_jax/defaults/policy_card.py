@@ -5,11 +5,11 @@ it, so that no number is typed by hand.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consensus_jax import strict_json
-from consensus_jax.defaults import run_facts
+from consensus_jax.defaults import policy_targets, run_facts, targets
 from consensus_jax.evaluation import report
 from consensus_jax.interop import adapters
 from consensus_jax.outcome_file import pretty
@@ -44,8 +44,9 @@ def write_policy_card(
     comparison: a report of `policy_report.compare`.
     run: the folder of the run whose adapters ship.
     learned: the records that this run learned from.
-    readings: JSON of what a reader says of the statements in the comparison,
-      {group: {fluent, on_question, grounded, no_leak}}, true or false.
+    readings: JSON of what readers say of the statements in the comparison,
+      {reader: {group: {fluent, on_question, grounded, no_leak}}}, true or
+      false.
     shipped: the folder of its adapters as they ship, once they do.
 
   Returns:
@@ -69,6 +70,7 @@ def write_policy_card(
     'shipped': shipped and adapters.weights_sha256(shipped),
     'learned': _learned(learned),
     'readings': read,
+    'targets': policy_targets.reached(comparison, read),
   }
   content = {METRICS: pretty(document), CARD: policy_card(document).encode()}
   report.write_files(target, content)
@@ -76,13 +78,13 @@ def write_policy_card(
 
 
 def read_readings(
-  path: str | pathlib.Path, groups: list[str]
-) -> dict[str, dict[str, bool]]:
-  """A reader's verdicts, by group.
+  path: str | pathlib.Path, groups: Sequence[str]
+) -> dict[str, dict[str, dict[str, bool]]]:
+  """Readers' verdicts, by reader and group.
 
   Args:
     path: of the JSON file.
-    groups: whose statements there were to read.
+    groups: whose statements there were to read; each reader has read all.
 
   Raises:
     InputError: if it cannot be read, or holds anything else.
@@ -94,17 +96,20 @@ def read_readings(
       f'cannot be read: {error.strerror}', file=str(path)
     ) from error
   try:
-    verdicts = strict_json.check_object(
-      strict_json.parse(text), required=(), optional=groups
-    )
-    for group, verdict in verdicts.items():
-      strict_json.check_object(verdict, required=[*RUBRIC], path=(group,))
-      for name, value in verdict.items():
-        if not isinstance(value, bool):
-          raise InputError('must be true or false', field=(group, name))
+    readers = strict_json.parse(text)
+    if not isinstance(readers, dict) or not readers:
+      raise InputError('must be an object of readers')
+    for reader, verdicts in readers.items():
+      strict_json.check_object(verdicts, required=groups, path=(reader,))
+      for group, verdict in verdicts.items():
+        at = reader, group
+        strict_json.check_object(verdict, required=[*RUBRIC], path=at)
+        for name, value in verdict.items():
+          if not isinstance(value, bool):
+            raise InputError('must be true or false', field=(*at, name))
   except InputError as error:
     raise error.at(file=str(path)) from None
-  return verdicts
+  return readers
 
 
 def policy_card(document: Mapping[str, Any]) -> str:
@@ -126,10 +131,11 @@ def policy_card(document: Mapping[str, Any]) -> str:
     '## What it is',
     _WHAT,
     report.table(['', ''], weights),
+    '## Targets',
+    targets.markdown(document['targets']),
     '## What it learned from',
-    'All of it is synthetic: no person wrote it. `seed` is statements written '
-    'with a language model for seed deliberations, `rounds` is what an earlier '
-    'run wrote, where it passed every check and a reward model liked it best.',
+    'All of it is synthetic: no person wrote it. '
+    + ' '.join(_SOURCES[name] for name in document['learned']),
     report.table(
       ['source', 'deliberations', 'opinions', 'statements'],
       [
@@ -154,9 +160,10 @@ def policy_card(document: Mapping[str, Any]) -> str:
     _comparison(comparison),
     _contestants(comparison),
     '## What it reaches',
+    _GROUPS,
     policy_tables.markdown(comparison).strip(),
     '## What a reader says',
-    _reading(document['readings'], len(comparison['statements'])),
+    _reading(document['readings']),
     '## Limits',
     '\n'.join(f'- {limit}' for limit in _LIMITS),
     '## Licence and attribution',
@@ -219,36 +226,50 @@ def _model(about: Mapping[str, Any]) -> str:
   return f'{of["name"]}, sha256 {of["sha256"]}'
 
 
-def _reading(
-  readings: Mapping[str, Mapping[str, bool]] | None, shown: int
-) -> str:
+def _reading(readings: policy_targets.Readings | None) -> str:
   if not readings:
     return 'Nobody has read the statements yet.'
-  whole = len(readings)
+  verdicts = [[*each.values()] for each in readings.values()]
   rows = [
-    [words, f'{passed} of {whole}', f'{passed / whole:.0%}']
-    for words, passed in (
-      *(
-        (words, sum(verdict[name] for verdict in readings.values()))
-        for name, words in RUBRIC.items()
-      ),
-      (
-        'all of these',
-        sum(all(verdict.values()) for verdict in readings.values()),
-      ),
-    )
+    [words, *(_share([v[name] for v in read]) for read in verdicts)]
+    for name, words in RUBRIC.items()
   ]
+  rows.append(
+    ['all of these', *(_share([all(v.values()) for v in r]) for r in verdicts)]
+  )
   return (
-    f'One reader, of {whole} of the {shown} statements above:\n\n'
-    + report.table(['statement', 'yes', 'share'], rows)
+    'Language models read each statement above beside its deliberation, with '
+    'these questions, told only that a small model had written it. No person '
+    'has read them.\n\n' + report.table(['statement', *readings], rows)
   )
 
+
+def _share(passed: Sequence[bool]) -> str:
+  return f'{sum(passed)} of {len(passed)}, {sum(passed) / len(passed):.0%}'
+
+
+# What a policy may learn from.
+_SOURCES = {
+  'seed': '`seed`: statements for seed deliberations.',
+  'rounds': '`rounds`: what an earlier run wrote, where it passed every check '
+  'and a reward model liked it best.',
+}
 
 _WHAT = """\
 It writes candidates of a consensus statement, from a question and the opinions
 of a group: low-rank adapters of a small language model, fine-tuned on short
 statements of clauses that members said. A reward model then scores its
 candidates for each member."""
+
+_GROUPS = """\
+No person and no opinion is in two groups. Of `polis`: people who wrote in real
+conversations, some of which a reward model learned from, though not from these
+people. Of `habermas`: published deliberations. Of `question_bank`: two opposed
+statements on a question, by nobody. Of `seed`: synthetic deliberations on
+topics that no policy learned from. *Is preferred*: by how many groups, on
+average of their members. *Passes, times*: all
+[checks](../evaluation.md#checking-statements), so many times
+as often."""
 
 _LIMITS = (
   'English only, and statements of one paragraph for groups of a few people.',
@@ -260,8 +281,6 @@ _LIMITS = (
   'It takes a few points, and not every member appears. Four of five '
   'statements that it learned begin with "We differ": it says so where members '
   'agree, too.',
-  'The reader of its statements was a language model with the questions above, '
-  'and no person.',
   'The checks are rules. They see copies, leaks, lengths and new words, and '
   'no false summary.',
   'All that it learned was written with a language model, whose style it has.',
@@ -273,8 +292,9 @@ _ATTRIBUTION = (
   'Adapters: Apache-2.0, as the code.',
   'Base model: SmolLM2-135M-Instruct, Hugging Face, Apache-2.0.',
   'Seed deliberations: Apache-2.0, [seed](../data/seed.md).',
-  "Questions of rounds: the Habermas Machine's question bank, CC BY 4.0, "
-  'copyright DeepMind Technologies Limited.',
+  "Groups of the question bank and published ones: the Habermas Machine's "
+  'questions, positions and deliberations, CC BY 4.0, copyright DeepMind '
+  'Technologies Limited.',
   'People in groups of Polis conversations: data was gathered using the Polis '
   'software (compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with '
   'Attribution to The Computational Democracy Project.',

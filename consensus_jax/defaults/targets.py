@@ -1,7 +1,10 @@
-"""What the project wants of the default reward model, and whether it is so."""
+"""What the project wants of the default reward model, and whether it is so.
+
+`policy_targets` has the policy's.
+"""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consensus_jax.defaults.measured_people import (
@@ -11,7 +14,7 @@ from consensus_jax.defaults.measured_people import (
   NEW_PEOPLE,
   STATEMENTS,
 )
-from consensus_jax.evaluation import systems
+from consensus_jax.evaluation import report, systems
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,7 @@ class Target:
     least: of the value.
     sure: whether the interval is to be above zero.
     below: what the size of the value stays below.
+    why: what stands in the way, as far as is known, for when it is missed.
   """
 
   what: str
@@ -35,6 +39,7 @@ class Target:
   least: float | None = None
   sure: bool = False
   below: float | None = None
+  why: str
 
   @property
   def wanted(self) -> str:
@@ -60,6 +65,12 @@ class Target:
     )
 
 
+# Of what an opinion adds.
+_SHARED = (
+  'In a new conversation most of what can be told is what people in general '
+  'like, and a model that sees statements alone knows that as well.'
+)
+
 TARGETS = (
   Target(
     what='AUC in new conversations, by votes: minus logistic regression',
@@ -67,38 +78,59 @@ TARGETS = (
     minus=systems.LOGISTIC,
     least=0.03,
     sure=True,
+    why='The own votes of people were too few to learn from.',
   ),
   Target(
-    what='AUC in new conversations, by votes', section=NEW_BY_VOTES, least=0.72
+    what='AUC in new conversations, by votes',
+    section=NEW_BY_VOTES,
+    least=0.72,
+    why='It learned from five conversations, and the base model is small. More '
+    'of what a vote depends on is in how others vote, see popularity, which a '
+    'new conversation has not got.',
   ),
   Target(
     what='AUC in new conversations, by comments',
     section=NEW_BY_COMMENTS,
     least=0.68,
+    why='Few people wrote, mostly a sentence on something else than the '
+    'statement. The interval is wide, as those measured are few.',
   ),
   Target(
     what='AUC of new people of known conversations: minus popularity',
     section=NEW_PEOPLE,
     minus=systems.POPULARITY,
     sure=True,
+    why='What all others vote is hard to do better than.',
   ),
   Target(
     what="AUC in new conversations, by votes: minus another's opinion",
     section=NEW_BY_VOTES,
     minus=systems.of_another(MODEL),
     sure=True,
+    why=_SHARED,
   ),
   Target(
     what='AUC in new conversations, by votes: minus the model of statements',
     section=NEW_BY_VOTES,
     minus=STATEMENTS,
     sure=True,
+    why=_SHARED,
+  ),
+  Target(
+    what="AUC in new conversations, by comments: minus another's opinion",
+    section=NEW_BY_COMMENTS,
+    minus=systems.of_another(MODEL),
+    sure=True,
+    why='What people wrote says little of what they think of other statements, '
+    'and few of those that it learned from are described so.',
   ),
   Target(
     what='correlation with length in new conversations, by votes',
     section=NEW_BY_VOTES,
     measure='length_correlation',
     below=0.2,
+    why='People vote for longer comments more often, see the correlation of '
+    'popularity; it learned that, and more of it than is there.',
   ),
 )
 
@@ -119,9 +151,37 @@ def reached(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         'wanted': target.wanted,
         'found': interval,
         'met': None if interval is None else target.met(interval),
+        'why': target.why,
       }
     )
   return found
+
+
+def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+  """A table of what is wanted, and why it is missed where it is.
+
+  Args:
+    found: as `reached` gives it.
+  """
+  words = {True: 'met', False: 'missed', None: 'not measured'}
+  rows = [
+    [
+      each['what'],
+      each['wanted'],
+      report.estimate(each['found']) if each['found'] else '–',
+      words[each['met']],
+    ]
+    for each in found
+  ]
+  parts = [report.table(['what', 'wanted', 'found', ''], rows)]
+  reasons: dict[str, list[str]] = {}
+  for each in found:
+    if each['met'] is False:
+      reasons.setdefault(each['why'], []).append(each['what'])
+  if reasons:
+    missed = [f'- {"; ".join(what)}. {why}' for why, what in reasons.items()]
+    parts += ['What is missed, and why:', '\n'.join(missed)]
+  return '\n\n'.join(parts)
 
 
 def _interval(

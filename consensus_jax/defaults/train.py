@@ -14,7 +14,6 @@ stopped goes on where it was.
 import dataclasses
 import functools
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -38,7 +37,6 @@ from consensus_jax.interop.pretrained import Pretrained, load_pretrained
 from consensus_jax.model.execution import Execution
 from consensus_jax.model.lora import LoraConfig
 from consensus_jax.policy_data import groups
-from consensus_jax.strict_json import InputError
 from consensus_jax.training import launch
 from consensus_jax.training.objectives import RewardSettings
 from consensus_jax.training.optimizers import OptimizerSettings
@@ -111,7 +109,6 @@ def train_reward_models(
   out: str | pathlib.Path,
   *,
   recipes: Sequence[Recipe] = RECIPES,
-  max_hours: float | None = None,
 ) -> dict[str, pathlib.Path]:
   """Trains each recipe that is not trained yet.
 
@@ -120,21 +117,19 @@ def train_reward_models(
     bank: the file of questions with positions.
     out: where everything goes: about 5 GB.
     recipes: which runs.
-    max_hours: refuse to begin what would take two cores longer.
 
   Returns:
     The folder of adapters of each run.
 
   Raises:
-    InputError: if a conversation or the bank is missing, or it would take too
-      long.
+    InputError: if a conversation is missing; if the bank is, which only a run
+      with synthetic votes reads.
   """
   folder = pathlib.Path(out)
   model = load_pretrained(dtype=compute.choose_dtype(None))
   drawn = functools.cache(lambda draw: people.read(polis, draw=draw))
   for split, part in drawn(0).items():
     _write_records(folder / 'records' / split, part)
-  _announce(folder, drawn(0)['train'], recipes, model, max_hours)
   for recipe in recipes:
     if recipe.with_opinion:
       sets = {
@@ -145,6 +140,32 @@ def train_reward_models(
       sets = {'train': _statements(folder, drawn, recipe, model)}
     launch.train(_run(folder, recipe, sets))
   return {r.name: folder / 'runs' / r.name / launch.ADAPTERS for r in recipes}
+
+
+def hours_left(
+  polis: str | pathlib.Path,
+  out: str | pathlib.Path,
+  *,
+  recipes: Sequence[Recipe] = RECIPES,
+) -> float:
+  """Hours that two cores take for what is not trained yet.
+
+  Args:
+    polis: the folder of the ten conversations.
+    out: as in `train_reward_models`; nothing is written.
+    recipes: which runs.
+
+  Raises:
+    InputError: if a conversation is missing.
+  """
+  part = people.read(polis)['train']
+  model = load_pretrained(dtype=compute.choose_dtype(None))
+  rows = sum(
+    _num_rows(recipe, part.of(HALVES[recipe.half]), model)
+    for recipe in recipes
+    if not pathlib.Path(out, 'runs', recipe.name, launch.ADAPTERS).exists()
+  )
+  return rows * _SECONDS_STEP / 3600
 
 
 def _train(
@@ -292,26 +313,6 @@ def _run(
   )
 
 
-def _announce(
-  folder: pathlib.Path,
-  part: people.People,
-  recipes: Sequence[Recipe],
-  model: Pretrained,
-  max_hours: float | None,
-) -> None:
-  """Says what is left and how long it takes two cores, before anything is made.
-
-  Raises:
-    InputError: if that is longer than asked.
-  """
-  rows = sum(
-    _num_rows(recipe, part.of(HALVES[recipe.half]), model)
-    for recipe in recipes
-    if not (folder / 'runs' / recipe.name / launch.ADAPTERS).exists()
-  )
-  announce('reward models', rows * _SECONDS_STEP, max_hours)
-
-
 def _num_rows(recipe: Recipe, part: people.People, model: Pretrained) -> int:
   """That a run learns from."""
   if not recipe.with_opinion:
@@ -328,25 +329,6 @@ def _num_rows(recipe: Recipe, part: people.People, model: Pretrained) -> int:
     + vote_rows.count(_rated(recipe.half), min_judged=1)
     + NUM_STANCES
   )
-
-
-def announce(what: str, seconds: float, max_hours: float | None) -> None:
-  """Says how long something takes two cores.
-
-  Raises:
-    InputError: if that is longer than asked.
-  """
-  hours = seconds / 3600
-  print(
-    f'{what}: about {hours:.1f} hours on two cores, less with more',
-    file=sys.stderr,
-    flush=True,
-  )
-  if max_hours is not None and hours > max_hours:
-    raise InputError(
-      f'would take two cores about {hours:.1f} hours, more than {max_hours}',
-      field=('--max_hours',),
-    )
 
 
 def _write_records(folder: pathlib.Path, part: people.People) -> None:

@@ -29,8 +29,18 @@ def markdown(report: Mapping[str, Any]) -> str:
     mark = f' *({", ".join(each["failed"])})*' if each['failed'] else ''
     blocks.append(
       f'**{_escaped(each["question"])}**\n\n{_escaped(each["statement"])}{mark}'
+      f'\n\n{_opinions(each["opinions"])}'
     )
   return '\n\n'.join(blocks) + '\n'
+
+
+def _opinions(opinions: Sequence[str]) -> str:
+  """Folded, as they are longer than the statement."""
+  lines = [f'- {_escaped(" ".join(each.split()))}' for each in opinions]
+  number = f'{len(opinions)} opinion{"s" if len(opinions) != 1 else ""}'
+  return '\n'.join(
+    [f'<details><summary>{number}</summary>', '', *lines, '', '</details>']
+  )
 
 
 def _table(part: Mapping[str, Any]) -> str:

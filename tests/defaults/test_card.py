@@ -8,7 +8,13 @@ import pytest
 from defaults import card_files
 from tiny_cases import case
 
-from consensus_jax.defaults import card, policy_card, run_facts, targets
+from consensus_jax.defaults import (
+  card,
+  policy_card,
+  policy_targets,
+  run_facts,
+  targets,
+)
 from consensus_jax.defaults import measured_people as whom
 from consensus_jax.defaults.measure import Measurement
 from consensus_jax.defaults.people import HALF_A, HALF_B
@@ -89,6 +95,7 @@ def found(run):
         }
       },
       'halves': {'a': list(HALF_A), 'b': list(HALF_B)},
+      'sizes': {'train': 131, 'rater': 47},
     },
   )
 
@@ -116,6 +123,8 @@ def test_the_card_holds_the_numbers_of_its_document(found, run, runs, tmp_path):
   assert '3% of the rows' in text  # 40 of 1,260 are synthetic.
   assert {'1,203', '17', '31', '0.0017', '607', '98,765', '1,741'} <= shown
   assert {'0.625', '0.375'} <= shown
+  assert '131 people of a conversation' in text
+  assert 'asked about 47 people' in text
   assert 'Run `half_a`: 2 steps in 1.5 hours' in text and '| 16 to 29,' in text
   assert text.count('checkpoint of the best validation loss') == 1
   assert text.count('checkpoint of the last step') == 1
@@ -200,8 +209,12 @@ def test_targets_are_met_or_missed():
   found = targets.reached({'sections': [by_votes, known]})
   # No comments, and no model of statements, were measured.
   assert [each['met'] for each in found] == [
-    *(False, True, None, False, True, None, False)
+    *(False, True, None, False, True, None, None, False)
   ]
+  text = targets.markdown(found)
+  reasons = {each['what']: each['why'] for each in found}
+  for each in found:
+    assert (reasons[each['what']] in text) == (each['met'] is False)
   assert found[0]['wanted'] == 'at least 0.03, interval above zero'
   assert found[0]['found'] == interval(0.05, -0.01)
   assert found[2]['found'] is None
@@ -274,9 +287,15 @@ def comparison():
 
 def test_the_policys_card(comparison, run, tmp_path):
   yes = dict.fromkeys(policy_card.RUBRIC, True)
+  no = yes | {'grounded': False}
   readings = tmp_path / 'readings.json'
   readings.write_text(
-    json.dumps({'g0': yes, 'g2': yes | {'grounded': False}, 'g3': yes})
+    json.dumps(
+      {
+        'reader 1': {'g0': yes, 'g1': yes, 'g2': no, 'g3': yes},
+        'reader 2': {'g0': yes, 'g1': no, 'g2': no, 'g3': yes},
+      }
+    )
   )
   learned = (card_files.learned('seed', 3), card_files.learned('rounds', 2))
   folder = tmp_path / 'docs'
@@ -288,21 +307,48 @@ def test_the_policys_card(comparison, run, tmp_path):
   assert written == json.loads(json.dumps(document))
   assert policy_card.policy_card(written) == text
   shown = card_files.numbers_in_tables(text)
-  read = {'2', '3', '67%', '100%'}
+  # Shares of the readers, and what is wanted of them.
+  read = {'2', '3', '4', '50%', '75%', '100%', '0.8'}
   known = card_files.written_out(written) | read
   assert len(shown) > 20 and shown <= known, shown - known
-  assert '| says nothing that no opinion holds | 2 of 3 | 67% |' in text
-  assert '| all of these | 2 of 3 | 67% |' in text
-  assert '3 of the 4 statements' in text
+  assert (
+    '| says nothing that no opinion holds | 3 of 4, 75% | 2 of 4, 50% |' in text
+  )
+  assert '| all of these | 3 of 4, 75% | 2 of 4, 50% |' in text
   assert '| seed | 1 | 3 | 1 |' in text and '| rounds | 1 | 2 | 1 |' in text
   for each in comparison['statements']:
     assert each['statement'] in text
+    assert all(f'- {opinion}' in text for opinion in each['opinions'])
   assert MODELS['adapters']['sha256'] in text
   assert str(tmp_path) not in text + json.dumps(written)
   for link in links(text):
     assert link.startswith('../') or (folder / link).exists()
   policy_card.write_policy_card(folder, comparison, run, learned)
   assert 'Nobody has read' in (folder / policy_card.CARD).read_text()
+
+
+def test_the_policys_targets(comparison):
+  yes = dict.fromkeys(policy_card.RUBRIC, True)
+  no = yes | {'fluent': False}
+  ahead = comparison['parts']['all']['champion_against']
+  ahead['sft, best of 8'] = {
+    'win_rate': [0.4, 0.3, 0.5],
+    'reward_ahead': [-0.2, -0.3, -0.1],
+    'passed_times': [1.0, 0.9, 1.1],
+  }
+  groups = [f'g{i}' for i in range(5)]
+  four = dict.fromkeys(groups, yes) | {'g4': no}
+  found = policy_targets.reached(comparison, {'reader': four})
+  assert [each['met'] for each in found] == [True, True, True, True]
+  assert found[0]['found']['value'] == 0.8
+  assert found[-1]['found'] == {'value': 0.2, 'low': 0.1, 'high': 0.3}
+  three = four | {'g3': no}
+  ahead['few_shot']['reward_ahead'] = [0.4, 0.0, 0.8]
+  ahead['few_shot']['passed_times'] = [1.99, 1.0, 3.0]
+  ahead['sft, best of 8']['reward_ahead'] = [-0.2, -0.3, 0.1]
+  found = policy_targets.reached(comparison, {'a': four, 'b': three})
+  assert [each['met'] for each in found] == [False] * 4
+  assert policy_targets.reached(comparison, None)[0]['met'] is None
 
 
 def test_a_card_without_a_choice_names_no_selector(comparison, run, tmp_path):
@@ -318,12 +364,17 @@ def test_a_card_without_a_choice_names_no_selector(comparison, run, tmp_path):
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    ('{"g9": {}}', r'readings\.json: g9: unknown key'),
-    ('{"g1": {"fluent": true}}', 'g1.on_question: is missing'),
+    ('{"a": {"g9": {}}}', r'readings\.json: a\.g9: unknown key'),
+    ('{"a": {"g1": {"fluent": true}}}', 'g0: is missing'),
+    ('{"a": {"g0": {}, "g1": {"fluent": true}}}', 'a.g0.fluent: is missing'),
     ('[1', 'not JSON'),
+    ('[1]', 'must be an object of readers'),
+    ('{}', 'must be an object of readers'),
     (
-      json.dumps({'g1': dict.fromkeys(policy_card.RUBRIC, 1)}),
-      'g1.fluent: must be true or false',
+      json.dumps(
+        {'a': dict.fromkeys(('g0', 'g1'), dict.fromkeys(policy_card.RUBRIC, 1))}
+      ),
+      'a.g0.fluent: must be true or false',
     ),
   ],
 )

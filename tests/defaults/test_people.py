@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from consensus_jax import train_defaults
-from consensus_jax.defaults import people, train
+from consensus_jax.defaults import people, policy, train
 from consensus_jax.strict_json import InputError
 
 DATA = pathlib.Path(__file__).parents[3] / 'shared' / 'data'
@@ -71,10 +71,56 @@ def test_missing_data_is_named(tmp_path, capsys):
   assert "no part ['half_c']" in capsys.readouterr().err
 
 
+@pytest.fixture
+def whole(tmp_path, monkeypatch):
+  """Arguments for everything, and what was trained of it: nothing."""
+  begun = []
+  for name in ('train_reward_models', 'train_policy'):
+    module = train if hasattr(train, name) else policy
+    monkeypatch.setattr(module, name, lambda *_, n=name, **__: begun.append(n))
+  monkeypatch.setattr(train, 'hours_left', lambda *_, **__: 3.0)
+  monkeypatch.setattr(policy, 'hours_left', lambda *_, **__: 1.5)
+  for name in ('bank', 'examples'):
+    (tmp_path / f'{name}.json').write_text('[]')
+  arguments = {
+    'polis': 'x',
+    'bank': str(tmp_path / 'bank.json'),
+    'examples': str(tmp_path / 'examples.json'),
+    'out': str(tmp_path / 'o'),
+    'cards': 'c',
+  }
+  return arguments, begun
+
+
+def run(arguments):
+  return train_defaults.main(
+    [part for name, value in arguments.items() for part in (f'--{name}', value)]
+  )
+
+
+@pytest.mark.parametrize('name', ['bank', 'examples', 'readings'])
+def test_what_is_read_hours_later_is_missed_at_once(name, whole, capsys):
+  arguments, begun = whole
+  assert run(arguments | {name: 'nowhere.json'}) == 2
+  assert 'nowhere.json' in capsys.readouterr().err
+  assert not begun
+
+
+def test_hours_of_all_training_are_counted_before_any(whole, capsys):
+  arguments, begun = whole
+  assert run(arguments | {'max_hours': '4'}) == 2
+  told = capsys.readouterr().err
+  assert 'reward models: about 3.0 hours' in told
+  assert 'policy: about 1.5 hours' in told
+  assert 'about 4.5 hours, more than 4.0' in told
+  assert not begun
+
+
 def test_it_is_said_that_half_of_a_mean_does_not_ship(
   tmp_path, capsys, monkeypatch
 ):
   monkeypatch.setattr(train, 'train_reward_models', lambda *_, **__: {})
+  monkeypatch.setattr(train, 'hours_left', lambda *_, **__: 0.0)
   arguments = [
     *('--polis', 'x', '--bank', 'y', '--examples', 'z', '--cards', 'c'),
     *('--out', str(tmp_path / 'o'), '--only', 'half_a'),

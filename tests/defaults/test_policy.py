@@ -84,12 +84,13 @@ def test_what_is_there_is_not_made_again(made, monkeypatch, tmp_path):
   assert run.validation_data == str(folder / 'rows' / 'validation')
 
 
-def test_a_long_training_is_announced_and_refused(sources, tmp_path, capsys):
+def test_hours_left_grow_with_epochs_and_end_with_training(made, tmp_path):
+  folder, _ = made
   long = dataclasses.replace(RECIPE, epochs=200)
-  with pytest.raises(InputError, match='would take two cores about'):
-    policy.train_policy(tmp_path, recipe=long, max_hours=0.01)
-  assert 'policy: about ' in capsys.readouterr().err
+  one, many = (policy.hours_left(tmp_path, recipe=r) for r in (RECIPE, long))
+  assert 0 < one < many < 400 * one
   assert not (tmp_path / 'runs').exists()
+  assert policy.hours_left(folder, recipe=RECIPE) == 0
   with pytest.raises(InputError, match='1 or more, got 0'):
     policy.Recipe(epochs=0)
 
