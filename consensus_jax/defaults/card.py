@@ -97,7 +97,10 @@ def reward_card(document: Mapping[str, Any]) -> str:
   ]
   if about['shipped']:
     weights.append(
-      ['sha256 of the adapters, as shipped', about['shipped']['sha256']]
+      [
+        'sha256 of the same as they ship, in float16',
+        about['shipped']['sha256'],
+      ]
     )
   synthetic = any(
     each['synthetic'] for run in runs for each in run['rows']['train']

@@ -123,7 +123,9 @@ def policy_card(document: Mapping[str, Any]) -> str:
     ['sha256 of the adapters, as trained', document['adapters']],
   ]
   if document['shipped']:
-    weights.append(['sha256 of the adapters, as shipped', document['shipped']])
+    weights.append(
+      ['sha256 of the same as they ship, in float16', document['shipped']]
+    )
   parts = [
     '# Model card: the default policy',
     'Written by `consensus_jax.defaults.policy_card` from '

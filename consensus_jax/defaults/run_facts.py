@@ -114,11 +114,12 @@ def duration(run: Mapping[str, Any]) -> str:
 
 
 def settings_table(run: Mapping[str, Any]) -> str:
-  """The settings of `about`."""
-  return report.table(
+  """The settings of `about`, folded, as they are many."""
+  table = report.table(
     ['setting', 'value'],
     [[name, _shown(value)] for name, value in run['settings'].items()],
   )
+  return f'<details><summary>all settings</summary>\n\n{table}\n\n</details>'
 
 
 def _settings(

@@ -179,7 +179,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     if each['met'] is False:
       reasons.setdefault(each['why'], []).append(each['what'])
   if reasons:
-    missed = [f'- {"; ".join(what)}. {why}' for why, what in reasons.items()]
+    missed = [f'- *{"; ".join(what)}*: {why}' for why, what in reasons.items()]
     parts += ['What is missed, and why:', '\n'.join(missed)]
   return '\n\n'.join(parts)
 
