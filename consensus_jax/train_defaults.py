@@ -102,11 +102,15 @@ def _check_files(args: argparse.Namespace, parts: Sequence[str]) -> None:
   """Reads what is needed hours later.
 
   Raises:
-    InputError: if it is missing, or holds something else.
+    InputError: if it is missing; of all but readings, which belong to what
+      is written yet, also if it holds something else.
   """
   from consensus_jax.data import questions
+  from consensus_jax.defaults import people
   from consensus_jax.policy_data import groups
 
+  if {'reward_card', 'policy_card'} & {*parts}:
+    people.read(args.polis)
   if {'synthetic_b', 'policy_card'} & {*parts}:
     questions.read(args.bank)
   if 'policy_card' in parts:

@@ -156,12 +156,12 @@ def reward_card(document: Mapping[str, Any]) -> str:
 
 def _baselines(sizes: Mapping[str, int]) -> str:
   return (
-    'Logistic regression learned from the votes of at most '
-    f'{sizes["train"]:,} people of a conversation; the reward model from those '
-    'of all. The prompted rater, which is slow, was asked about '
-    f'{sizes["rater"]:,} people of a new conversation, described by votes, and '
-    "about nobody else. With another's opinion nothing is said about "
-    'statements that it quotes.'
+    'Logistic regression learned from at most '
+    f'{sizes["statements"]:,} votes each of at most {sizes["train"]:,} people '
+    'of a conversation; the reward model from all. The prompted rater, which '
+    f'is slow, was asked about at most {sizes["rater"]:,} people of a new '
+    "conversation, described by votes, and about nobody else. With another's "
+    'opinion nothing is said about statements that it quotes.'
   )
 
 
@@ -270,11 +270,12 @@ _LIMITS = (
   'recipe was chosen by people who had seen what earlier ones reached on '
   'them, and the weights of its runs on votes of 30 people of half B, some of '
   'whom are measured here.',
-  'It rewards length, and more than people do: of two statements that are '
-  'liked alike it mostly prefers the longer one (targets, and the picture).',
+  'Its rewards follow the length of a statement (targets, and the picture): '
+  'padding may be rewarded.',
   'Of the statements of new conversations it chooses worse for groups than the '
   'model of statements alone does (welfare, above). It ships all the same: by '
-  'AUC it is not behind there, and far ahead where conversations are known.',
+  'AUC it is not behind there, though it orders the statements that one person '
+  'judged worse, and it is far ahead where conversations are known.',
   'By comments its probabilities are too sure (calibration error, above).',
   'Wording moves rewards: see the section on robustness. Denials, irony and '
   'errors of fact were not tested.',

@@ -44,7 +44,6 @@ WEIGHT_DECAY = 0.01
 WARMUP_STEPS = 10
 # Of a token of SmolLM2-135M, on two cores without bfloat16 instructions.
 _SECONDS_STEP, _SECONDS_EVALUATION = 0.011, 0.004
-_SECONDS_GROUP = 40  # of 16 candidates, written and scored
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -337,37 +336,24 @@ def _write_sets(
   }
 
 
-def hours_left(
-  out: str | pathlib.Path,
-  *,
-  recipe: Recipe = Recipe(),
-  after: Rounds | None = None,
-) -> float:
-  """Hours that two cores take for what is not trained yet.
+def hours_left(out: str | pathlib.Path, *, recipe: Recipe = Recipe()) -> float:
+  """Hours that two cores take for what is left of the first run.
 
   Args:
     out: as in `train_policy`; rows are written there.
-    recipe: of each run.
-    after: rounds that follow the first run, if any.
+    recipe: of the run.
   """
   folder = pathlib.Path(out)
+  if (folder / 'runs' / 'sft' / launch.ADAPTERS).exists():
+    return 0.0
   sets = _write_sets(folder, policy_groups.seed_records(), recipe)
   train_rows, validation_rows = (
     batches.open_examples(sets[name]).num_examples
     for name in ('sft', 'validation')
   )
   evaluations = EVALUATIONS * recipe.epochs + 1
-  seconds = 0.0
-  for number in range(1 + (after.number if after else 0)):
-    name = f'round_{number}' if number else 'sft'
-    if number and after:
-      # Two groups fill a row.
-      train_rows += after.num_groups // 2
-      if not (folder / 'rows' / name).exists():
-        seconds += after.num_groups * _SECONDS_GROUP
-    if not (folder / 'runs' / name / launch.ADAPTERS).exists():
-      seconds += recipe.row_length * (
-        train_rows * recipe.epochs * _SECONDS_STEP
-        + validation_rows * evaluations * _SECONDS_EVALUATION
-      )
+  seconds = recipe.row_length * (
+    train_rows * recipe.epochs * _SECONDS_STEP
+    + validation_rows * evaluations * _SECONDS_EVALUATION
+  )
   return seconds / 3600

@@ -133,8 +133,6 @@ def policy_card(document: Mapping[str, Any]) -> str:
     '## What it is',
     _WHAT,
     report.table(['', ''], weights),
-    '## Targets',
-    targets.markdown(document['targets']),
     '## What it learned from',
     'All of it is synthetic: no person wrote it. '
     + ' '.join(_SOURCES[name] for name in document['learned']),
@@ -162,9 +160,10 @@ def policy_card(document: Mapping[str, Any]) -> str:
     _comparison(comparison),
     _contestants(comparison),
     '## What it reaches',
+    targets.markdown(document['targets']),
     _GROUPS,
     policy_tables.markdown(comparison).strip(),
-    '## What a reader says',
+    '## What readers say',
     _reading(document['readings']),
     '## Limits',
     '\n'.join(f'- {limit}' for limit in _LIMITS),
@@ -264,14 +263,14 @@ statements of clauses that members said. A reward model then scores its
 candidates for each member."""
 
 _GROUPS = """\
-No person and no opinion is in two groups. Of `polis`: people who wrote in real
-conversations, some of which a reward model learned from, though not from these
-people. Of `habermas`: published deliberations. Of `question_bank`: two opposed
-statements on a question, by nobody. Of `seed`: synthetic deliberations on
-topics that no policy learned from. *Is preferred*: by how many groups, on
-average of their members. *Passes, times*: all
-[checks](../evaluation.md#checking-statements), so many times
-as often."""
+No person is in two groups. All groups are those of four sources together, and
+not in balance. Of `polis`: people who wrote in real conversations; from other
+people of these the reward model that selects or the judge has learned. Of
+`habermas`: published deliberations. Of `question_bank`: two opposed statements
+on a question, by nobody. Of `seed`: synthetic deliberations on topics that no
+policy learned from. *Is preferred*: the share of groups whose members' mean
+reward is higher. *Passes, times*: how many times as often its statements pass
+all [checks](../evaluation.md#checking-statements)."""
 
 _LIMITS = (
   'English only, and statements of one paragraph for groups of a few people.',
@@ -283,6 +282,8 @@ _LIMITS = (
   'It takes a few points, and not every member appears. Four of five '
   'statements that it learned begin with "We differ": it says so where members '
   'agree, too.',
+  'What it writes for one group is much alike, so the best of several gains '
+  'little; the best of a policy that varies more can be ahead (all groups).',
   'The checks are rules. They see copies, leaks, lengths and new words, and '
   'no false summary.',
   'All that it learned was written with a language model, whose style it has.',

@@ -85,8 +85,8 @@ def evaluation_groups(
   """Groups that policies are compared on, of four sources in turns.
 
   Seed deliberations on topics held out; people of Polis that were kept apart,
-  those of 'validation' too, whom no parameter was learned from, each in one
-  group, as an interval takes groups to be independent; questions of
+  those of 'validation' too, by whom at most a checkpoint was chosen, each in
+  one group, as an interval takes groups to be independent; questions of
   the bank on topics held out and new ones on known topics; and the published
   deliberations.
 

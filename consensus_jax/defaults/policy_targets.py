@@ -13,8 +13,10 @@ _WHY_READ = (
   'sentences it takes clauses that mean something else alone, or joins two '
   'into what nobody said; where opinions are short, most statements pass.'
 )
-_WHY_AHEAD = 'The judge likes what the other policy writes as well.'
-_WHY_CHECKS = 'Most of what it fails are runs of words copied from an opinion.'
+_WHY_AHEAD = (
+  'The judge rewards what people vote for, and not what is true to opinions.'
+)
+_WHY_CHECKS = 'See the table of checks that are failed.'
 _WHY_BEST = (
   'Its candidates for one group are much alike, so there is little to choose.'
 )
@@ -37,6 +39,7 @@ def reached(
   found = [_read(readings)]
   champion = comparison['champion']
   against = comparison['parts']['all']['champion_against']
+  passes = comparison['parts']['all']['entries'][champion]['passed'][0]
   others = [
     each['name']
     for each in comparison['contestants']
@@ -55,12 +58,14 @@ def reached(
     )
   for name in others:
     times = _interval(against[name]['passed_times'])
+    # Nothing that the other wrote passes where this is undefined.
+    enough = passes > 0 if times['value'] is None else times['value'] >= _TIMES
     found.append(
       _target(
         f'passes all checks, times as often as {name}',
         f'at least {_TIMES:g}',
         times,
-        met=times['value'] is None or times['value'] >= _TIMES,
+        met=enough,
         why=_WHY_CHECKS,
       )
     )
@@ -107,7 +112,7 @@ def _target(
     'wanted': wanted,
     'found': found,
     'met': met,
-    'why': why,
+    'why': why if met is False else None,
   }
 
 

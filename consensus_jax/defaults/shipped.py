@@ -2,7 +2,7 @@
 
 The reward model is a weighted sum of two. One has learned from what each person
 thinks, the other from what all of them like; of people in new conversations,
-described by votes, the sum knows more than either (docs/models/README.md).
+described by votes, the sum knows more than either (docs/models/recipes.md).
 """
 
 import dataclasses

@@ -319,8 +319,8 @@ def _draw_apart(
 ) -> Iterator[list[int]]:
   """Groups of different writers, until too few are left."""
   left = rng.sample(range(len(subjects)), len(subjects))
-  while (size := rng.choice(sizes)) <= len(left):
-    chosen = _draw_around(left[0], left, subjects, size, rng)
+  while fit := [size for size in sizes if size <= len(left)]:
+    chosen = _draw_around(left[0], left, subjects, rng.choice(fit), rng)
     yield chosen
     left = [place for place in left if place not in chosen]
 

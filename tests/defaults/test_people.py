@@ -80,6 +80,7 @@ def whole(tmp_path, monkeypatch):
     monkeypatch.setattr(module, name, lambda *_, n=name, **__: begun.append(n))
   monkeypatch.setattr(train, 'hours_left', lambda *_, **__: 3.0)
   monkeypatch.setattr(policy, 'hours_left', lambda *_, **__: 1.5)
+  monkeypatch.setattr(people, 'read', lambda _: {})
   for name in ('bank', 'examples'):
     (tmp_path / f'{name}.json').write_text('[]')
   arguments = {
