@@ -119,13 +119,19 @@ def _table(outcome: Outcome) -> rich.table.Table:
   for heading in ('rank', '#', 'welfare'):
     table.add_column(heading, justify='right', no_wrap=True)
   table.add_column('rewards and statement', ratio=1, overflow='fold')
+  repeats = wording.repeats(outcome)
   for index in outcome.ranked:
     candidate = outcome.candidates[index]
-    cell = _rewards(outcome, candidate)
-    if index == outcome.consensus:
-      cell.append('(the consensus above)', style='bold green')
+    if index in repeats:
+      # A sure policy writes the same again, and is rewarded the same for it.
+      said = wording.tag(repeats[index])
+      cell = rich.text.Text(f'(word for word {said})', style='dim')
     else:
-      cell.append(' '.join(clean(candidate.text).split()))
+      cell = _rewards(outcome, candidate)
+      if index == outcome.consensus:
+        cell.append('(the consensus above)', style='bold green')
+      else:
+        cell.append(' '.join(clean(candidate.text).split()))
     if candidate.refused is not None:
       cell.append(f' (refused: {clean(candidate.refused)})', style='red')
     table.add_row(

@@ -124,6 +124,19 @@ def changes(aggregation: dict[str, Any]) -> str:
   return f'The winner changes {", ".join(found)}.' if found else ''
 
 
+def repeats(outcome: Outcome) -> dict[int, int]:
+  """Ranked candidates that say what a better one does, and which that is."""
+  first: dict[str, int] = {}
+  found = {}
+  for index in outcome.ranked:
+    candidate = outcome.candidates[index]
+    if candidate.refused is None:
+      said = first.setdefault(' '.join(candidate.text.split()), index)
+      if said != index:
+        found[index] = said
+  return found
+
+
 def tag(index: int | None) -> str:
   """A candidate's name: its index in the record."""
   return 'none' if index is None else f'#{index}'

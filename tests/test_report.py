@@ -75,6 +75,14 @@ def _shape(page: _Page):
 _WITHOUT_TEXT = _shape(_Page(report.render([_with_text('')])))
 
 
+def test_what_is_written_again_is_shown_once():
+  page = _Page(report.render([_with_text('the same')])).text
+  ranked = [c for c in _OUTCOME.candidates if c.refused is None]
+  best = _OUTCOME.ranked[0]
+  # In the table of rewards, and in the list of statements.
+  assert page.count(f'(word for word #{best})') == 2 * (len(ranked) - 1)
+
+
 @hypothesis.given(st.text(st.characters(codec='utf-8')))
 @hypothesis.example('<script>alert(1)</script>')
 @hypothesis.example('"><img src=x onerror=alert(1)>')

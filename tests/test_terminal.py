@@ -54,6 +54,21 @@ def test_best_first(outcome, printed):
   assert places == sorted(places)
 
 
+def test_what_is_written_again_is_shown_once(outcome, printed):
+  second = outcome.ranked[1]
+  shown = min(outcome.ranked[1:5])
+  again = tuple(
+    outcome.candidates[second] if index in outcome.ranked[2:5] else each
+    for index, each in enumerate(outcome.candidates)
+  )
+  flat = ' '.join(
+    printed(dataclasses.replace(outcome, candidates=again)).split()
+  )
+  words = ' '.join(outcome.candidates[second].text.split()[:3])
+  assert flat.count(words) == 1
+  assert flat.count(f'(word for word #{shown})') == 3
+
+
 def test_a_large_group_is_shown_by_its_range(outcome, printed):
   many = dataclasses.replace(
     outcome,
