@@ -67,7 +67,7 @@ class Recipe:
   pretrained: str = initialise.EMBEDDED
   row_length: int = 768
   batch_size: int = 2
-  epochs: int = 1
+  epochs: int = 2
   learning_rate: float = 1e-3
   lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 
