@@ -177,11 +177,25 @@ def test_statements_cannot_break_the_page():
     'parts': {},
     'failed': {},
     'statements': [
-      {'question': 'A|B?', 'statement': '# <b>Hi</b> *x*', 'failed': ['words']},
-      {'question': 'C?', 'statement': 'We agree.', 'failed': []},
+      {
+        'question': 'A|B?',
+        'statement': '# <b>Hi</b> *x*',
+        'opinions': ['</details>\n\n# Mine', 'I *do*.'],
+        'failed': ['words'],
+      },
+      {
+        'question': 'C?',
+        'statement': 'We agree.',
+        'opinions': ['Yes.'],
+        'failed': [],
+      },
     ],
   }
   text = policy_tables.markdown(report)
   assert '1 of them pass every check.' in text
   assert '**A\\|B?**' in text
   assert '\\# \\<b\\>Hi\\</b\\> \\*x\\* *(words)*' in text
+  assert '- \\</details\\> \\# Mine\n- I \\*do\\*.\n' in text
+  assert '<summary>2 opinions</summary>' in text
+  assert '<summary>1 opinion</summary>' in text
+  assert text.count('</details>') == 2
