@@ -45,6 +45,7 @@ def page(template: str, **values: Any) -> str:
 def _section(outcome: Outcome, number: int) -> dict[str, Any]:
   scale = _scale(outcome)
   weights = [opinion.weight for opinion in outcome.participants]
+  repeats = wording.repeats(outcome)
   winner = None
   if outcome.consensus is not None:
     winner = outcome.candidates[outcome.consensus]
@@ -60,7 +61,10 @@ def _section(outcome: Outcome, number: int) -> dict[str, Any]:
     'meaning': wording.reward_meaning(outcome.reward_model),
     'welfare': wording.welfare(outcome.aggregation),
     'utility': wording.utility(outcome.aggregation),
-    'rows': _rows(outcome, scale),
+    'rows': [
+      _row(outcome, index, scale, repeats.get(index))
+      for index in outcome.ranked
+    ],
     'legend': None if scale is None else _legend(scale),
     'spans': _spans(outcome),
     'changes': wording.changes(outcome.aggregation),
@@ -104,30 +108,21 @@ def _cell(reward: float | None, scale: _Scale | None) -> dict[str, Any]:
   }
 
 
-def _rows(outcome: Outcome, scale: _Scale | None) -> list[dict[str, Any]]:
-  repeats = wording.repeats(outcome)
-  return [
-    {
-      'index': index,
-      'tag': wording.tag(index),
-      'candidate': candidate,
-      'text': _said(candidate, repeats.get(index)),
-      'won': index == outcome.consensus,
-      'rank': '' if candidate.rank is None else str(candidate.rank),
-      'welfare': wording.number(candidate.welfare),
-      'finished': wording.finished(candidate),
-      'cells': [_cell(reward, scale) for reward in candidate.rewards],
-    }
-    for index in outcome.ranked
-    for candidate in (outcome.candidates[index],)
-  ]
-
-
-def _said(candidate: Candidate, repeated: int | None) -> str:
-  """What a candidate says, or which better one says it word for word."""
-  if repeated is not None:
-    return f'(word for word {wording.tag(repeated)})'
-  return candidate.text or '(empty)'
+def _row(
+  outcome: Outcome, index: int, scale: _Scale | None, repeated: str | None
+) -> dict[str, Any]:
+  candidate = outcome.candidates[index]
+  return {
+    'index': index,
+    'tag': wording.tag(index),
+    'candidate': candidate,
+    'text': repeated or candidate.text or '(empty)',
+    'won': index == outcome.consensus,
+    'rank': '' if candidate.rank is None else str(candidate.rank),
+    'welfare': wording.number(candidate.welfare),
+    'finished': wording.finished(candidate),
+    'cells': [_cell(reward, scale) for reward in candidate.rewards],
+  }
 
 
 def _standing(outcome: Outcome, winner: Candidate) -> str:

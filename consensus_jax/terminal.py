@@ -123,9 +123,7 @@ def _table(outcome: Outcome) -> rich.table.Table:
   for index in outcome.ranked:
     candidate = outcome.candidates[index]
     if index in repeats:
-      # A sure policy writes the same again, and is rewarded the same for it.
-      said = wording.tag(repeats[index])
-      cell = rich.text.Text(f'(word for word {said})', style='dim')
+      cell = rich.text.Text(repeats[index], style='dim')
     else:
       cell = _rewards(outcome, candidate)
       if index == outcome.consensus:

@@ -3,15 +3,11 @@
 import argparse
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from consensus_jax.data.arguments import note
 from consensus_jax.strict_json import InputError
 from consensus_jax.training import command
-
-if TYPE_CHECKING:
-  from consensus_jax.defaults.train import Recipe
 
 # What is made, in this order.
 _PARTS = (
@@ -68,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-  from consensus_jax.defaults import measure, shipped, train
+  from consensus_jax.defaults import measure, policy, shipped, train
 
   parts = args.only or _PARTS
   if unknown := sorted({*parts} - {*_PARTS}):
@@ -76,7 +72,12 @@ def _train(args: argparse.Namespace) -> None:
   out = pathlib.Path(args.out)
   recipes = [each for each in train.RECIPES if each.name in parts]
   _check_files(args, parts)
-  _announce(args, out, recipes, 'policy' in parts)
+  hours = {}
+  if recipes:
+    hours['reward models'] = train.hours_left(args.polis, out, recipes=recipes)
+  if 'policy' in parts:
+    hours['policy'] = policy.hours_left(out / 'policy')
+  _announce(hours, args.max_hours)
   if recipes:
     train.train_reward_models(args.polis, args.bank, out, recipes=recipes)
   if {*parts} & {*shipped.WEIGHTS, 'reward_card', 'policy_card'}:
@@ -89,8 +90,6 @@ def _train(args: argparse.Namespace) -> None:
   if 'reward_card' in parts:
     _measure(args, out)
   if 'policy' in parts:
-    from consensus_jax.defaults import policy
-
     trained = policy.train_policy(out / 'policy')
     if args.ship is not None:
       shipped.ship(trained['sft'], pathlib.Path(args.ship, 'policy'))
@@ -119,31 +118,18 @@ def _check_files(args: argparse.Namespace, parts: Sequence[str]) -> None:
       raise InputError('is no file', file=args.readings)
 
 
-def _announce(
-  args: argparse.Namespace,
-  out: pathlib.Path,
-  recipes: 'Sequence[Recipe]',
-  with_policy: bool,
-) -> None:
+def _announce(hours: Mapping[str, float], max_hours: float | None) -> None:
   """Says how long two cores take for all that is left to train.
 
   Raises:
     InputError: if that is longer than asked.
   """
-  from consensus_jax.defaults import policy, train
-
-  hours = {}
-  if recipes:
-    hours['reward models'] = train.hours_left(args.polis, out, recipes=recipes)
-  if with_policy:
-    hours['policy'] = policy.hours_left(out / 'policy')
   for what, number in hours.items():
     note(f'{what}: about {number:.1f} hours on two cores, less with more')
   total = sum(hours.values())
-  if args.max_hours is not None and total > args.max_hours:
+  if max_hours is not None and total > max_hours:
     raise InputError(
-      f'would take two cores about {total:.1f} hours, more than '
-      f'{args.max_hours}',
+      f'would take two cores about {total:.1f} hours, more than {max_hours}',
       field=('--max_hours',),
     )
 

@@ -124,8 +124,11 @@ def changes(aggregation: dict[str, Any]) -> str:
   return f'The winner changes {", ".join(found)}.' if found else ''
 
 
-def repeats(outcome: Outcome) -> dict[int, int]:
-  """Ranked candidates that say what a better one does, and which that is."""
+def repeats(outcome: Outcome) -> dict[int, str]:
+  """What to say of ranked candidates that say what a better one does.
+
+  A sure policy writes the same again, and is rewarded the same for it.
+  """
   first: dict[str, int] = {}
   found = {}
   for index in outcome.ranked:
@@ -133,7 +136,7 @@ def repeats(outcome: Outcome) -> dict[int, int]:
     if candidate.refused is None:
       said = first.setdefault(' '.join(candidate.text.split()), index)
       if said != index:
-        found[index] = said
+        found[index] = f'(word for word {tag(said)})'
   return found
 
 

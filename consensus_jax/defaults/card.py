@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from consensus_jax.defaults import run_facts, targets
+from consensus_jax.defaults import reward_targets, run_facts, targets
 from consensus_jax.defaults.measure import Measurement
 from consensus_jax.defaults.measured_people import MODEL, NEW_BY_VOTES, SHIPS
 from consensus_jax.evaluation import figures, report, systems
@@ -68,7 +68,7 @@ def write_reward_card(
       'shipped': shipped and {'sha256': adapters.weights_sha256(shipped)},
     },
   )
-  document['about']['targets'] = targets.reached(document)
+  document['about']['targets'] = reward_targets.reached(document)
   content = {METRICS: pretty(document), CARD: reward_card(document).encode()}
   report.write_files(target, content)
   people, said = found.predictions[NEW_BY_VOTES]

@@ -147,6 +147,29 @@ def train_policy(
   return trained
 
 
+def hours_left(out: str | pathlib.Path, *, recipe: Recipe = Recipe()) -> float:
+  """Hours that two cores take for what is left of the first run.
+
+  Args:
+    out: as in `train_policy`; rows are written there.
+    recipe: of the run.
+  """
+  folder = pathlib.Path(out)
+  if (folder / 'runs' / 'sft' / launch.ADAPTERS).exists():
+    return 0.0
+  sets = _write_sets(folder, policy_groups.seed_records(), recipe)
+  train_rows, validation_rows = (
+    batches.open_examples(sets[name]).num_examples
+    for name in ('sft', 'validation')
+  )
+  evaluations = EVALUATIONS * recipe.epochs + 1
+  seconds = recipe.row_length * (
+    train_rows * recipe.epochs * _SECONDS_STEP
+    + validation_rows * evaluations * _SECONDS_EVALUATION
+  )
+  return seconds / 3600
+
+
 def best_of(
   mediator: Mediator, groups: Groups, number: int, path: pathlib.Path
 ) -> Groups:
@@ -334,26 +357,3 @@ def _write_sets(
     name: write_rows(folder, name, records[split], recipe)
     for name, split in (('sft', 'train'), ('validation', 'validation'))
   }
-
-
-def hours_left(out: str | pathlib.Path, *, recipe: Recipe = Recipe()) -> float:
-  """Hours that two cores take for what is left of the first run.
-
-  Args:
-    out: as in `train_policy`; rows are written there.
-    recipe: of the run.
-  """
-  folder = pathlib.Path(out)
-  if (folder / 'runs' / 'sft' / launch.ADAPTERS).exists():
-    return 0.0
-  sets = _write_sets(folder, policy_groups.seed_records(), recipe)
-  train_rows, validation_rows = (
-    batches.open_examples(sets[name]).num_examples
-    for name in ('sft', 'validation')
-  )
-  evaluations = EVALUATIONS * recipe.epochs + 1
-  seconds = recipe.row_length * (
-    train_rows * recipe.epochs * _SECONDS_STEP
-    + validation_rows * evaluations * _SECONDS_EVALUATION
-  )
-  return seconds / 3600

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from consensus_jax.defaults.targets import Interval, Target
+
 # Of statements that a reader passes on all questions.
 _READ = 0.8
 # As often as another policy's statements pass all checks.
@@ -34,7 +36,7 @@ def reached(
     readings: by reader and group, what they say of each question.
 
   Returns:
-    As `targets.reached` does.
+    As `Target.reached` does.
   """
   found = [_read(readings)]
   champion = comparison['champion']
@@ -46,82 +48,54 @@ def reached(
     if each['name'] != champion
   ]
   for name in others:
-    ahead = _interval(against[name]['reward_ahead'])
-    found.append(
-      _target(
-        f'reward of {champion} minus {name}, by the judge',
-        'interval above zero',
-        ahead,
-        met=_above_zero(ahead),
-        why=_WHY_AHEAD,
-      )
+    target = Target(
+      what=f'reward of {champion} minus {name}, by the judge',
+      sure=True,
+      why=_WHY_AHEAD,
     )
+    found.append(target.reached(_interval(against[name]['reward_ahead'])))
   for name in others:
-    times = _interval(against[name]['passed_times'])
-    # Nothing that the other wrote passes where this is undefined.
-    enough = passes > 0 if times['value'] is None else times['value'] >= _TIMES
-    found.append(
-      _target(
-        f'passes all checks, times as often as {name}',
-        f'at least {_TIMES:g}',
-        times,
-        met=enough,
-        why=_WHY_CHECKS,
-      )
+    target = Target(
+      what=f'passes all checks, times as often as {name}',
+      least=_TIMES,
+      why=_WHY_CHECKS,
     )
+    times = _interval(against[name]['passed_times'])
+    found.append(target.reached(times))
+    # Nothing that the other wrote passes where this is undefined.
+    if times['value'] is None and passes > 0:
+      found[-1] |= {'met': True, 'why': None}
   for name, row in against.items():
     if name.startswith(f'{champion}, '):
-      value, low, high = row['reward_ahead']
-      gained = _interval([_minus(value), _minus(high), _minus(low)])
-      found.append(
-        _target(
-          f'reward of {name}, minus one of {champion}, by the judge',
-          'interval above zero',
-          gained,
-          met=_above_zero(gained),
-          why=_WHY_BEST,
-        )
+      target = Target(
+        what=f'reward of {name}, minus one of {champion}, by the judge',
+        sure=True,
+        why=_WHY_BEST,
       )
+      value, low, high = row['reward_ahead']
+      gained = [_minus(value), _minus(high), _minus(low)]
+      found.append(target.reached(_interval(gained)))
   return found
 
 
 def _read(readings: Readings | None) -> dict[str, Any]:
-  shares: Sequence[float] = [
+  target = Target(
+    what='share of statements that pass all four questions, by the stricter '
+    'reader',
+    least=_READ,
+    why=_WHY_READ,
+  )
+  shares = [
     sum(all(verdict.values()) for verdict in read.values()) / len(read)
     for read in (readings or {}).values()
   ]
-  return _target(
-    'share of statements that pass all four questions, by the stricter reader',
-    f'at least {_READ:g}',
-    _interval([min(shares), None, None]) if shares else None,
-    met=min(shares) >= _READ if shares else None,
-    why=_WHY_READ,
+  return target.reached(
+    _interval([min(shares), None, None]) if shares else None
   )
 
 
-def _target(
-  what: str,
-  wanted: str,
-  found: Mapping[str, float | None] | None,
-  *,
-  met: bool | None,
-  why: str,
-) -> dict[str, Any]:
-  return {
-    'what': what,
-    'wanted': wanted,
-    'found': found,
-    'met': met,
-    'why': why if met is False else None,
-  }
-
-
-def _interval(numbers: Sequence[float | None]) -> dict[str, float | None]:
+def _interval(numbers: Sequence[float | None]) -> Interval:
   return dict(zip(('value', 'low', 'high'), numbers, strict=True))
-
-
-def _above_zero(interval: Mapping[str, float | None]) -> bool:
-  return interval['low'] is not None and interval['low'] > 0
 
 
 def _minus(number: float | None) -> float | None:

@@ -12,6 +12,7 @@ from consensus_jax.defaults import (
   card,
   policy_card,
   policy_targets,
+  reward_targets,
   run_facts,
   targets,
 )
@@ -206,7 +207,7 @@ def test_targets_are_met_or_missed():
   known = section(
     whom.NEW_PEOPLE, measures, {systems.POPULARITY: interval(0.01, 0.0)}
   )
-  found = targets.reached({'sections': [by_votes, known]})
+  found = reward_targets.reached({'sections': [by_votes, known]})
   # No comments, and no model of statements, were measured.
   assert [each['met'] for each in found] == [
     *(False, True, None, False, True, None, None, False)
@@ -220,11 +221,15 @@ def test_targets_are_met_or_missed():
   assert found[2]['found'] is None
   by_votes['differences'][0]['measures']['auc'] = interval(0.03, 0.001)
   measures['length_correlation'] = interval(-0.19)
-  met = [e['met'] for e in targets.reached({'sections': [by_votes, known]})]
+  met = [
+    e['met'] for e in reward_targets.reached({'sections': [by_votes, known]})
+  ]
   assert met[0] and met[-1]
   by_votes['differences'][0]['measures']['auc'] = interval(0.029, 0.001)
   measures['auc'] = interval(None)
-  met = [e['met'] for e in targets.reached({'sections': [by_votes, known]})]
+  met = [
+    e['met'] for e in reward_targets.reached({'sections': [by_votes, known]})
+  ]
   assert not met[0] and met[1] is False
 
 
