@@ -14,15 +14,19 @@ import argparse
 import json
 import os
 import pathlib
+import queue
 import re
 import resource
 import shutil
 import sys
 import tempfile
 import time
+from typing import Any
 
 import jupytext
 import nbformat
+import traitlets
+from jupyter_client import asynchronous, channels
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -230,16 +234,50 @@ def execute(
   made = notebook(name)
   with tempfile.TemporaryDirectory() as sockets:
     # Through files, so that nothing listens on the network.
-    through_files = {'transport': 'ipc', 'ip': f'{sockets}/kernel'}
+    kernel = {'transport': 'ipc', 'ip': f'{sockets}/kernel'}
+    kernel['client_factory'] = _Client
     nbclient.NotebookClient(
       made,
       timeout=timeout,
+      # Late output counts too.
+      iopub_timeout=timeout,
       kernel_name='python3',
       coalesce_streams=True,
-      config=traitlets.config.Config(AsyncKernelManager=through_files),
+      config=traitlets.config.Config(AsyncKernelManager=kernel),
       resources={'metadata': {'path': str(folder)}},
     ).execute()
   return made
+
+
+class Channel(channels.AsyncZMQSocketChannel):
+  """Looks for messages every second, told of any or not.
+
+  nbclient answers Output widgets on the socket on which it waits for the reply
+  of a cell, which may swallow what would wake it: it would find the reply when
+  all the time of the cell is over (jupyter/nbclient#312).
+  """
+
+  async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+    """The next message.
+
+    Args:
+      timeout: seconds; None waits for ever.
+
+    Raises:
+      queue.Empty: if none comes in time.
+    """
+    left = float('inf') if timeout is None else timeout
+    end = time.monotonic() + left
+    while left > 1.0:
+      try:
+        return await super().get_msg(1.0)
+      except queue.Empty:
+        left = max(0.0, end - time.monotonic())
+    return await super().get_msg(left)
+
+
+class _Client(asynchronous.AsyncKernelClient):
+  shell_channel_class = traitlets.Type(Channel)
 
 
 def _processor_seconds() -> float:

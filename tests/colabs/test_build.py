@@ -1,14 +1,21 @@
 """The notebooks: paired with their scripts, pinned, and the first two run."""
 
+import asyncio
 import importlib.util
 import json
 import pathlib
+import queue
 import re
+import time
 
 import pytest
 
 pytest.importorskip('jupytext')
 pytest.importorskip('nbclient')
+
+import zmq
+import zmq.asyncio
+from jupyter_client import session
 
 from consensus_jax.deliberation import Outcome
 
@@ -102,6 +109,42 @@ def test_no_output_is_committed():
   for name in build.NOTEBOOKS:
     for cell in _committed(name)['cells']:
       assert not cell.get('outputs') and not cell.get('execution_count')
+
+
+def test_a_message_is_found_whose_wake_up_was_swallowed(tmp_path):
+  async def took():
+    context = zmq.asyncio.Context()
+    address = f'ipc://{tmp_path}/socket'
+    with (
+      zmq.Context() as other,
+      other.socket(zmq.PAIR) as kernel,
+      context.socket(zmq.PAIR) as socket,
+    ):
+      kernel.bind(address)
+      socket.connect(address)
+      sessions = session.Session(key=b'key')
+      channel = build.Channel(socket, sessions, None)
+      waits = asyncio.create_task(channel.get_msg(timeout=60))
+      await asyncio.sleep(0.1)  # Until it waits.
+      sessions.send(kernel, 'status')
+      # Whoever asks takes the wake-up away.
+      assert zmq.Socket.shadow(socket.underlying).poll(timeout=60_000)
+      start = time.monotonic()
+      message = await waits
+      assert message['msg_type'] == 'status'
+      return time.monotonic() - start
+
+  assert asyncio.run(took()) < 30
+
+
+def test_no_message_is_an_error_when_time_is_over(tmp_path):
+  async def message():
+    with zmq.asyncio.Context() as context, context.socket(zmq.PAIR) as socket:
+      socket.bind(f'ipc://{tmp_path}/socket')
+      await build.Channel(socket, None, None).get_msg(timeout=1.1)
+
+  with pytest.raises(queue.Empty):
+    asyncio.run(message())
 
 
 def _execute(name, folder, monkeypatch):
