@@ -214,7 +214,7 @@ def as_text(made: nbformat.NotebookNode) -> str:
 
 
 def execute(
-  name: str, folder: pathlib.Path, *, timeout: float
+  name: str, folder: pathlib.Path, *, timeout: int
 ) -> nbformat.NotebookNode:
   """Runs a notebook from top to bottom, in a folder.
 
@@ -299,7 +299,7 @@ def main() -> int:
   parser.add_argument('--only_write', action='store_true')
   parser.add_argument(
     '--timeout',
-    type=float,
+    type=int,
     default=600,
     metavar='SECONDS',
     help='of a notebook (default: 600)',
@@ -344,7 +344,7 @@ def main() -> int:
     if seconds > args.timeout:
       slow.append(name)
   if slow:
-    print(f'error: longer than {args.timeout:g} s: {slow}', file=sys.stderr)
+    print(f'error: longer than {args.timeout} s: {slow}', file=sys.stderr)
   return 1 if slow else 0
 
 

@@ -2,10 +2,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -464,13 +464,19 @@ def _python(*argv, **kwargs):
   )
 
 
+def _processor_seconds():
+  """Of programs that have ended: whatever else runs does not count."""
+  used = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return used.ru_utime + used.ru_stime
+
+
 def test_help_is_instant_and_imports_nothing_heavy():
   for argv in (['--help'], ['deliberate', '--help'], ['--version']):
     times = []
     for _ in range(3):
-      start = time.monotonic()
+      start = _processor_seconds()
       result = _python('-m', 'consensus_jax', *argv)
-      times.append(time.monotonic() - start)
+      times.append(_processor_seconds() - start)
       assert result.returncode == 0
     assert min(times) < 0.5
   help_text = _python('-m', 'consensus_jax', 'deliberate', '--help').stdout

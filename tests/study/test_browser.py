@@ -14,6 +14,7 @@ from collections import Counter
 
 import accessible
 import pytest
+import sqlalchemy as sa
 import uvicorn
 from study_site import protocol
 
@@ -154,6 +155,7 @@ class _Person:
     step = self.step
     if not self.scripts or step in self.seen or '/wait/' in step:
       return
+    self.page.wait_for_load_state()  # With its styles.
     self.seen[step] = self.check()
     _picture(self, step)
 
@@ -196,7 +198,8 @@ class _KeyboardPerson(_Person):
       elif tag == 'TEXTAREA':
         self.page.keyboard.insert_text(self.opinion)
       elif tag == 'BUTTON':
-        self.page.keyboard.press('Enter')
+        with self.page.expect_navigation():
+          self.page.keyboard.press('Enter')
         return
     raise AssertionError(f'no button is reached in {self.step}')
 
@@ -218,6 +221,7 @@ class _Researcher(_Person):
 
   def look_at(self, what):
     """Checks the page, on a phone too."""
+    self.page.wait_for_load_state()
     found = self.check()
     self.page.set_viewport_size({'width': 360, 'height': 640})
     found += self.check()
@@ -260,7 +264,7 @@ def _together(people, *, until):
     assert time.monotonic() < end, [person.step for person in people]
     for person in people:
       step = person.step
-      if step in ('', 'lobby', until) or '/wait/' in step:
+      if step in ('', 'lobby', 'paused', until) or '/wait/' in step:
         continue
       person.look()
       person.answer()
@@ -322,11 +326,17 @@ def test_four_people_and_a_whole_study(tmp_path, chromium):
     assert set(person.seen) - {'paused'} == {'', 'done', *answered}
 
 
+def _drafts(engine):
+  """What people have written and not sent, all of it in one text."""
+  with database.reading(engine) as connection:
+    return str(connection.execute(sa.select(tables.drafts)).all())
+
+
 def test_a_draft_outlives_its_page(tmp_path, chromium):
   short = dataclasses.replace(
     _PROTOCOL, group_size=2, min_group_size=2, instructions='', comprehension=()
   )
-  with _serving(tmp_path, short) as (address, _):
+  with _serving(tmp_path, short) as (address, engine):
     people = [
       _Person(chromium, address, name, _OPINIONS[0]) for name in ('one', 'two')
     ]
@@ -355,7 +365,10 @@ def test_a_draft_outlives_its_page(tmp_path, chromium):
     # At once, when the page is left before that.
     text.fill('I would rather not')
     page.goto(f'{address}/leave')
-    page.wait_for_timeout(300)
+    end = time.monotonic() + 60
+    while 'I would rather not' not in _drafts(engine):
+      assert time.monotonic() < end
+      page.wait_for_timeout(100)
     page.get_by_role('link', name='Stay in the study').click()
     assert text.input_value() == 'I would rather not'
     # Without a connection the page says so, and tries again.

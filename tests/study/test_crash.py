@@ -16,7 +16,7 @@ def test_killed_processes_lose_no_acknowledged_answer(tmp_path):
     arrive_seconds=1.0,
     poll_seconds=0.3,
     patience_seconds=120.0,
-    limit_seconds=240.0,
+    limit_seconds=600.0,
   )
   report, stored, servers = study_load.run(
     tmp_path,

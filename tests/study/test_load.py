@@ -15,7 +15,7 @@ def test_many_at_once_lose_and_double_nothing(tmp_path):
     think_seconds=0.05,
     arrive_seconds=0.5,
     poll_seconds=0.3,
-    limit_seconds=120.0,
+    limit_seconds=600.0,
   )
   report, stored, servers = study_load.run(
     tmp_path, study, plan, tell=lambda text: None
