@@ -84,7 +84,9 @@ def test_what_is_there_is_not_made_again(made, monkeypatch, tmp_path):
   assert run.validation_data == str(folder / 'rows' / 'validation')
 
 
-def test_hours_left_grow_with_epochs_and_end_with_training(made, tmp_path):
+def test_hours_left_grow_with_epochs_and_end_with_training(
+  made, sources, tmp_path
+):
   folder, _ = made
   long = dataclasses.replace(RECIPE, epochs=200)
   one, many = (policy.hours_left(tmp_path, recipe=r) for r in (RECIPE, long))
