@@ -8,6 +8,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
   [
     os.environ.get('XLA_FLAGS', ''),
     '--xla_force_host_platform_device_count=8',
+    # Those compile twice as long what runs for a moment.
+    '--xla_cpu_use_fusion_emitters=false',
   ]
 ).strip()
 # Compiling takes most of a test's time, and running next to none.
