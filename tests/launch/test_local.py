@@ -1,5 +1,6 @@
 """Real processes on virtual devices: one is killed, and the job goes on."""
 
+import contextlib
 import functools
 import json
 import os
@@ -42,15 +43,6 @@ class Launcher:
     assert self.done
     return self.code, ''.join(self._capfd.readouterr())
 
-  def kill_one_when(self, index, word, condition):
-    """SIGKILL to a worker as soon as `condition()`."""
-    deadline = time.monotonic() + 300
-    while not condition() and not self.done:
-      assert time.monotonic() < deadline, 'it never came to that'
-      time.sleep(0.005)
-    if not self.done:
-      os.kill(workers(os.getpid(), word)[index], signal.SIGKILL)
-
 
 @pytest.fixture
 def launch(monkeypatch, capfd):
@@ -59,15 +51,25 @@ def launch(monkeypatch, capfd):
   return functools.partial(Launcher, capfd)
 
 
-def workers(parent, word=''):
-  """Processes that a process has started, in order, if told of a word."""
-  found = []
-  for task in pathlib.Path(f'/proc/{parent}/task').iterdir():
-    for pid in (task / 'children').read_text().split():
-      told = pathlib.Path(f'/proc/{pid}/cmdline').read_text().split('\0')
-      if any(word in each for each in told):
-        found.append(int(pid))
-  return sorted(found)
+@contextlib.contextmanager
+def killed(victim, code):
+  """Within, this worker runs `code` first, which makes it kill itself.
+
+  It does so itself, as whoever watches it may see too late that it is time.
+  """
+  code = f'import os, sys, time\n{code}\nfrom launch import worker\n'
+  code += 'sys.exit(worker.main())'
+  commands = local.commands
+
+  def changed(job, here):
+    told = commands(job, here)
+    (python, _, _, *argv), environment = told[victim]
+    told[victim] = [python, '-c', code, *argv], environment
+    return told
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(local, 'commands', changed)
+    yield
 
 
 def training(kind, folder):
@@ -88,20 +90,27 @@ def training(kind, folder):
   ]
 
 
+_IN_TRAINING = """
+from consensus_jax.training.watch import Watch
+
+def before_step(self, step):
+  if step == 15:
+    while not os.path.exists({saved!r}):
+      time.sleep(0.01)
+    os.kill(os.getpid(), 9)
+
+Watch.before_step = before_step
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(('kind', 'victim'), [('sft', 1), ('reward_model', 0)])
 def test_training_is_killed_and_goes_on(launch, tmp_path, kind, victim):
   argv = ('local', 'run', '--num_processes=2', *training(kind, tmp_path))
   folder = tmp_path / 'run'
-
-  def underway():
-    saved = (folder / 'checkpoints' / '10' / 'commit_success.txt').exists()
-    lines = tiny.lines(folder, 'train')
-    return saved and lines and lines[-1]['step'] > 10
-
-  first = launch(*argv)
-  first.kill_one_when(victim, str(folder), underway)
-  code, said = first.finish()
+  saved = folder / 'checkpoints' / '10' / 'commit_success.txt'
+  with killed(victim, _IN_TRAINING.format(saved=str(saved))):
+    code, said = launch(*argv).finish()
   assert code == 128 + signal.SIGKILL, said
   assert f'process {victim} of 2 was ended by SIGKILL' in said
   assert 'The same command again goes on with it' in said
@@ -137,28 +146,35 @@ def outcomes(path):
   return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+# With the third outcome made, and two written.
+_IN_OUTCOMES = """
+from consensus_jax.outcome_file import OutcomeLines
+
+put, puts = OutcomeLines.put, []
+
+def put_two(*args):
+  puts.append(put(*args) if len(puts) < 2 else os.kill(os.getpid(), 9))
+
+OutcomeLines.put = put_two
+"""
+
+
 @pytest.mark.slow
 def test_outcomes_are_killed_and_go_on(launch, tmp_path):
   argv = ('local', 'run', '--num_processes=2', *deliberations(tmp_path, 24))
   parts = [tmp_path / f'out.jsonl.{index}-of-2' for index in range(2)]
-
-  def underway():
-    return parts[1].exists() and parts[1].read_bytes().count(b'\n') >= 2
-
-  first = launch(*argv)
-  first.kill_one_when(1, str(tmp_path), underway)
-  code, said = first.finish()
+  with killed(1, _IN_OUTCOMES):
+    code, said = launch(*argv).finish()
   assert code == 128 + signal.SIGKILL, said
   # The other one knows nothing of it, and does its share.
   assert len(outcomes(parts[0])) == 12
   before = parts[1].read_bytes()
-  assert 2 <= before.count(b'\n') < 12
+  assert before.count(b'\n') == 2
   assert not (tmp_path / 'out.jsonl').exists()
   code, said = launch(*argv).finish()
   assert code == 0, said
   assert f'{parts[0]}: kept 12 of 12' in said
-  whole = before[: before.rfind(b'\n') + 1]
-  assert parts[1].read_bytes().startswith(whole)
+  assert parts[1].read_bytes().startswith(before)
   merged = outcomes(tmp_path / 'out.jsonl')
   assert [outcome['id'] for outcome in merged] == [str(n) for n in range(24)]
 
@@ -184,10 +200,16 @@ def python(code):
   return [sys.executable, '-c', code], {}
 
 
-def test_the_first_failure_is_what_the_job_ends_with(capfd):
+def test_the_first_failure_is_what_the_job_ends_with(tmp_path, capfd):
+  path = str(tmp_path / 'pipe')
+  os.mkfifo(path)
   told = [
-    python('print("a"); import time; time.sleep(0.5); raise SystemExit(5)'),
-    python('import os; os.kill(os.getpid(), 9)'),
+    python(
+      # Reads until the other one is gone.
+      f'print("a"); import time; open({path!r}).read(); time.sleep(0.5); '
+      'raise SystemExit(5)'
+    ),
+    python(f'import os; pipe = open({path!r}, "w"); os.kill(os.getpid(), 9)'),
   ]
   assert local._run_all(told, alike=True) == 128 + signal.SIGKILL
   out, err = capfd.readouterr()
@@ -219,20 +241,23 @@ def test_one_that_does_not_notice_is_killed(monkeypatch, capfd):
 
 
 @pytest.mark.slow
-def test_signals_reach_all_processes():
+def test_signals_reach_all_processes(tmp_path):
+  up = [tmp_path / str(index) for index in range(2)]
+  told = [
+    python(f'import time; open({str(path)!r}, "w"); time.sleep(200)')
+    for path in up
+  ]
   code = (
     'import sys; from launch import local\n'
-    'told = [([sys.executable, "-c", "import time; time.sleep(60)"], {})] * 2\n'
-    'sys.exit(local._run_all(told, alike=True))'
+    f'sys.exit(local._run_all({told}, alike=True))'
   )
   process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT)
   deadline = time.monotonic() + 60
-  while len(workers(process.pid)) < 2 and time.monotonic() < deadline:
+  while not all(path.exists() for path in up):
+    assert time.monotonic() < deadline, 'they never came up'
     time.sleep(0.05)
-  time.sleep(0.3)
   process.send_signal(signal.SIGINT)
-  # Python's own word for a process that SIGINT ended, or a shell's.
-  assert process.wait(timeout=30) in (1, 128 + signal.SIGINT)
+  assert process.wait(timeout=60) == 128 + signal.SIGINT
 
 
 def test_a_refused_job_starts_nothing(tmp_path, capsys, monkeypatch):

@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -38,7 +39,6 @@ def data(tmp_path_factory):
     'sft': tiny.sft_examples(folder / 'sft'),
     'reward_model': tiny.reward_examples(folder / 'reward'),
     'validation': tiny.sft_examples(folder / 'validation', seed=1),
-    'long validation': tiny.sft_examples(folder / 'long', 4000, seed=1),
   }
 
 
@@ -126,21 +126,57 @@ def test_killed_at_random_steps_a_run_ends_in_the_same_bits(
   assert untimed(folder) == untimed(uninterrupted(name))
 
 
+# Sends itself SIGTERM in one call of a function: whoever watches it may see too
+# late that it is there.
+_SIGNALLED = """
+import os, signal, sys
+from consensus_jax.training import command, trainer
+
+calls, inner = [], {function}
+
+def call(*args, **named):
+  calls.append(None)
+  if len(calls) == {number}:
+    os.kill(os.getpid(), signal.SIGTERM)
+  return inner(*args, **named)
+
+{function} = call
+# Before its arguments stands what would have been run: python -m MODULE.
+sys.exit(command.main('sft', sys.argv[4:]))
+"""
+
+
+def signalled(args, function, number):
+  """A run that gets SIGTERM in a call of a function of `trainer`.
+
+  Args:
+    args: of the run.
+    function: its name in that module.
+    number: of the call, from 1.
+
+  Returns:
+    Exit code and standard error.
+  """
+  code = _SIGNALLED.format(function=f'trainer.{function}', number=number)
+  process = tiny.start('sft', args, before=[sys.executable, '-c', code])
+  try:
+    _, errors = process.communicate(timeout=240)
+  finally:
+    process.kill()
+  return process.returncode, errors
+
+
 @pytest.mark.slow
 def test_sigterm_in_training_loses_nothing(data, uninterrupted, tmp_path):
   folder = tmp_path / 'run'
   args = tiny.arguments('sft', folder, data['sft'], data['validation'], **SLOW)
   args.append('--gin.SAVE_EVERY=1000')
-  code, errors = tiny.kill_when(
-    tiny.start('sft', args),
-    lambda: len(tiny.lines(folder, 'train')) >= 3,
-    signal.SIGTERM,
-  )
-  if code:  # Else it was over before.
-    assert code == 128 + signal.SIGTERM, errors
-    assert 'stopped by SIGTERM; saved' in errors
-    last = tiny.lines(folder, 'train')[-1]['step']
-    assert record(folder, last)['progress']['step'] == last
+  code, errors = signalled(args, 'Watch.step', 3)
+  assert code == 128 + signal.SIGTERM, errors
+  assert 'stopped by SIGTERM; saved' in errors
+  last = tiny.lines(folder, 'train')[-1]['step']
+  assert last == 4, 'the step under way is the last'
+  assert record(folder, last)['progress']['step'] == last
   code, errors = tiny.run('sft', args)
   assert code == 0, errors
   assert_same_bits(folder, uninterrupted('sft'), 30)
@@ -153,16 +189,13 @@ def test_sigterm_in_an_evaluation_saves_and_evaluates_again(data, tmp_path):
     'sft',
     folder,
     data['sft'],
-    data['long validation'],
+    data['validation'],
     NUM_STEPS=6,
     EVALUATE_EVERY=3,
     SAVE_EVERY=1000,
   )
-  code, errors = tiny.kill_when(
-    tiny.start('sft', args),
-    lambda: any(line['step'] == 3 for line in tiny.lines(folder, 'train')),
-    signal.SIGTERM,
-  )
+  # After the first evaluation of five batches and three steps.
+  code, errors = signalled(args, 'distributed.place', 5 + 3 + 2)
   assert code == 128 + signal.SIGTERM, errors
   progress = record(folder, 3)['progress']
   assert progress['step'] == 3 and progress['evaluated'] == 0
@@ -177,14 +210,12 @@ def test_sigterm_in_an_evaluation_saves_and_evaluates_again(data, tmp_path):
 def test_sigterm_in_warm_up_stops_at_once(data, tmp_path):
   folder = tmp_path / 'run'
   args = tiny.arguments('sft', folder, data['sft'])
-  code, errors = tiny.kill_when(
-    tiny.start('sft', [*args, '--gin.BATCH_SIZE=24']),  # not compiled yet
-    (folder / 'metrics.jsonl').exists,
-    signal.SIGTERM,
-  )
-  # Before Python has taken the signal over, it ends the process itself.
-  assert code in (128 + signal.SIGTERM, -signal.SIGTERM), errors
+  args.append('--gin.BATCH_SIZE=24')  # Not compiled yet.
+  code, errors = signalled(args, 'steps.jit_train_step', 1)
+  assert code == 128 + signal.SIGTERM, errors
   assert not tiny.lines(folder)
+  # The loop would have saved what it starts from.
+  assert not list((folder / 'checkpoints').iterdir())
 
 
 MODEL = ModelConfig(
