@@ -401,7 +401,7 @@ def test_nothing_is_lost(tmp_path_factory, data):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason='the real data are not here')
 def test_real_conversations():
-  start = time.perf_counter()
+  start = time.process_time()
   for name, expected in COUNTS.items():
     record, report = polis.read(REAL / name)
     check_sums(report)
@@ -415,7 +415,7 @@ def test_real_conversations():
     )
     assert got == expected, name
     assert not any('column' in warning for warning in report.warnings)
-  assert time.perf_counter() - start < 60
+  assert time.process_time() - start < 60
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason='the real data are not here')

@@ -2,6 +2,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -181,10 +182,13 @@ def test_a_worker_ends_with_who_started_it(tmp_path):
 @pytest.mark.slow
 def test_a_study_is_served(tmp_path):
   (tmp_path / 'p.yaml').write_text(PROTOCOL)
+  with socket.socket() as found:
+    found.bind(('127.0.0.1', 0))
+    port = found.getsockname()[1]
   process = subprocess.Popen(
     [
       *(sys.executable, '-m', 'consensus_jax', 'study', 'serve'),
-      *('--protocol', 'p.yaml', '--port', '18973', '--workers', '0'),
+      *('--protocol', 'p.yaml', '--port', str(port), '--workers', '0'),
     ],
     cwd=tmp_path,
     stdout=subprocess.PIPE,
@@ -193,13 +197,13 @@ def test_a_study_is_served(tmp_path):
   )
   try:
     lines = [process.stdout.readline() for _ in range(3)]
-    assert 'http://127.0.0.1:18973/\n' in lines[0]
+    assert f'http://127.0.0.1:{port}/\n' in lines[0]
     assert '/admin/set_up/' in lines[2]
     import httpx2
 
     def answer():
       try:
-        return [httpx2.get('http://127.0.0.1:18973/')]
+        return [httpx2.get(f'http://127.0.0.1:{port}/')]
       except httpx2.TransportError:
         return []
 
