@@ -203,9 +203,6 @@ def _signals_passed_on(processes: list[subprocess.Popen]) -> Iterator[None]:
       with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
 
-  if threading.current_thread() is not threading.main_thread():
-    yield  # A test; signals are the main thread's.
-    return
   numbers = (signal.SIGINT, signal.SIGTERM)
   before = [signal.signal(number, pass_on) for number in numbers]
   try:

@@ -1,7 +1,6 @@
 """Real processes on virtual devices: one is killed, and the job goes on."""
 
 import contextlib
-import functools
 import json
 import os
 import pathlib
@@ -9,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -24,31 +22,15 @@ from launch.programs import Programs
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-class Launcher:
-  """`python -m launch`, in a thread of this process, which has jax already."""
-
-  def __init__(self, capfd, *argv):
-    self._capfd = capfd
-    self.done = False
-    self._thread = threading.Thread(target=self._run, args=(argv,))
-    self._thread.start()
-
-  def _run(self, argv):
-    self.code = command.main(argv)
-    self.done = True
-
-  def finish(self):
-    """Its exit code, and what was said."""
-    self._thread.join(timeout=300)
-    assert self.done
-    return self.code, ''.join(self._capfd.readouterr())
-
-
 @pytest.fixture
 def launch(monkeypatch, capfd):
+  """`python -m launch`, in this process, which has jax already.
+
+  Gives its exit code, and what was said.
+  """
   for name, value in tiny.environment().items():
     monkeypatch.setenv(name, value)
-  return functools.partial(Launcher, capfd)
+  return lambda *argv: (command.main(argv), ''.join(capfd.readouterr()))
 
 
 @contextlib.contextmanager
@@ -110,12 +92,12 @@ def test_training_is_killed_and_goes_on(launch, tmp_path, kind, victim):
   folder = tmp_path / 'run'
   saved = folder / 'checkpoints' / '10' / 'commit_success.txt'
   with killed(victim, _IN_TRAINING.format(saved=str(saved))):
-    code, said = launch(*argv).finish()
+    code, said = launch(*argv)
   assert code == 128 + signal.SIGKILL, said
   assert f'process {victim} of 2 was ended by SIGKILL' in said
   assert 'The same command again goes on with it' in said
   assert not (folder / 'checkpoints' / '40').exists()
-  code, said = launch(*argv).finish()
+  code, said = launch(*argv)
   assert code == 0, said
   assert f'[0] initialisation: resuming {folder}, step' in said
   steps = [line['step'] for line in tiny.lines(folder, 'train')]
@@ -164,14 +146,14 @@ def test_outcomes_are_killed_and_go_on(launch, tmp_path):
   argv = ('local', 'run', '--num_processes=2', *deliberations(tmp_path, 24))
   parts = [tmp_path / f'out.jsonl.{index}-of-2' for index in range(2)]
   with killed(1, _IN_OUTCOMES):
-    code, said = launch(*argv).finish()
+    code, said = launch(*argv)
   assert code == 128 + signal.SIGKILL, said
   # The other one knows nothing of it, and does its share.
   assert len(outcomes(parts[0])) == 12
   before = parts[1].read_bytes()
   assert before.count(b'\n') == 2
   assert not (tmp_path / 'out.jsonl').exists()
-  code, said = launch(*argv).finish()
+  code, said = launch(*argv)
   assert code == 0, said
   assert f'{parts[0]}: kept 12 of 12' in said
   assert parts[1].read_bytes().startswith(before)
