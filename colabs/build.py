@@ -234,8 +234,11 @@ def execute(
   made = notebook(name)
   with tempfile.TemporaryDirectory() as sockets:
     # Through files, so that nothing listens on the network.
-    kernel = {'transport': 'ipc', 'ip': f'{sockets}/kernel'}
-    kernel['client_factory'] = _Client
+    kernel = {
+      'transport': 'ipc',
+      'ip': f'{sockets}/kernel',
+      'client_factory': _Client,
+    }
     nbclient.NotebookClient(
       made,
       timeout=timeout,
